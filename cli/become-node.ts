@@ -1,0 +1,27 @@
+import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The commands of `orch node` that run a node; node/main.ts reads their flags. */
+const NODE_COMMANDS: readonly string[] = ["init", "join", "start"];
+
+export function isNodeCommand(word: string | undefined): boolean {
+  return word !== undefined && NODE_COMMANDS.includes(word);
+}
+
+/**
+ * Replaces this process with the node, under the same pid, so that a supervisor's signals reach it.
+ * `words`: the command and everything after it, unread.
+ */
+export function becomeNode(words: readonly string[]): never {
+  const program = fileURLToPath(
+    new URL(`../node/main${extname(import.meta.filename)}`, import.meta.url),
+  );
+  const execve = process.execve?.bind(process);
+  if (execve === undefined)
+    throw new Error("this Node has no process.execve; start orch with bin/orch");
+  return execve(
+    process.execPath,
+    [process.execPath, ...process.execArgv, program, ...words],
+    process.env,
+  );
+}

@@ -1,0 +1,29 @@
+import type { ClusterView, NodeView } from "../../node/core/view-types.ts";
+import type { Context } from "../context.ts";
+import { paint, print, printJson } from "../output.ts";
+
+/** `orch cluster status` */
+export async function clusterStatus({ client, json, quiet }: Context): Promise<void> {
+  const cluster = await client.get<ClusterView>("/v1/cluster");
+  if (json) return printJson(cluster);
+  if (quiet) return print(cluster.id);
+  const nodes = await client.get<readonly NodeView[]>("/v1/nodes");
+  const nameOf = (id: string): string => nodes.find((node) => node.id === id)?.name ?? id;
+  const names = (ids: readonly string[]): string => ids.map(nameOf).join(", ") || "none";
+  const rows: readonly (readonly [string, string])[] = [
+    ["Cluster", cluster.id],
+    ["Manager", cluster.manager === null ? paint("red", "none") : nameOf(cluster.manager)],
+    [
+      "Quorum",
+      cluster.quorum ? "yes" : paint("red", "no: nothing can change until more voters are back"),
+    ],
+    ["Voters", names(cluster.voters)],
+    ["Standbys", names(cluster.standbys)],
+    ["Nodes", `${cluster.nodesReady} of ${cluster.nodes} ready`],
+    ["Jobs", String(cluster.jobs)],
+    ["Tasks", `${cluster.tasksRunning} running, ${cluster.tasksPending} pending`],
+    ["Log", `index ${cluster.commitIndex}, term ${cluster.term}`],
+    ["Version", cluster.version],
+  ];
+  for (const [label, value] of rows) print(`${`${label}:`.padEnd(10)}${value}`);
+}

@@ -1,0 +1,224 @@
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
+import { request } from "undici";
+import { fault, OrchError } from "../../lib/errors.ts";
+import type { NodeView, TaskView } from "../../node/core/view-types.ts";
+import { codeOf, messageOf } from "../boundary.ts";
+import { Client } from "../client.ts";
+import type { GlobalFlags } from "../context.ts";
+import { startDevCluster } from "../dev-cluster.ts";
+import type { DevCluster } from "../dev-cluster.ts";
+import { chooseDriver } from "../dev-driver.ts";
+import type { DriverChoice } from "../dev-driver.ts";
+import { removeDevPointer, writeDevPointer } from "../dev-pointer.ts";
+import { parseHost } from "../endpoint.ts";
+import { note, paint, print, printJson } from "../output.ts";
+import { readSubmission, submit } from "../submission.ts";
+import type { Submission } from "../submission.ts";
+import { plain } from "../table.ts";
+import { bySlot, printNodes, printTasks, taskUrls } from "../views.ts";
+import { waitForJob } from "../wait-job.ts";
+
+export interface DevFlags {
+  readonly nodes: string;
+  readonly driver?: "docker" | "process";
+}
+
+/** More processes than a laptop takes; a cluster of so many is the simulator's business. */
+const MAX_NODES = 20;
+const WAIT_MS = 120_000;
+const MAX_FETCHED = 20;
+/** A task counts as running when its process runs; its server may need a moment more. */
+const FETCH_MS = 5_000;
+const FETCH_RETRY_MS = 100;
+
+interface Stopping {
+  /** Aborted by the first Ctrl-C, SIGTERM or SIGHUP. */
+  readonly asked: AbortSignal;
+  /** Aborted by the second. */
+  readonly hurried: AbortSignal;
+  release(): void;
+}
+
+/** `orch dev [FILE]`: returns after the cluster is ended. */
+export async function dev(
+  file: string | null,
+  flags: DevFlags,
+  globals: GlobalFlags,
+): Promise<void> {
+  const nodes = nodeCount(flags.nodes);
+  const silent = (globals.json ?? false) || (globals.quiet ?? false);
+  const startedMs = performance.now();
+  const submission = file === null ? null : await readSubmission(file);
+  const choice: DriverChoice =
+    flags.driver === undefined
+      ? await chooseDriver(submission?.compose ?? null)
+      : { driver: flags.driver, reason: "--driver" };
+  const stopping = listenForStop(silent);
+  let cluster: DevCluster | null = null;
+  try {
+    if (!silent)
+      note(
+        `Starting ${nodes} ${nodes === 1 ? "node" : "nodes"}; driver: ${choice.driver} (${choice.reason})`,
+      );
+    cluster = await startDevCluster({ nodes, driver: choice.driver, signal: stopping.asked });
+    for (const node of cluster.nodes) {
+      node.onDeath((how) => {
+        note(
+          `orch: node ${node.name} ended on its own (${how}); the cluster goes on. Its log: ${node.logPath}`,
+        );
+      });
+    }
+    await writeDevPointer(cluster.hosts);
+    await show(cluster, submission, choice, { globals, silent, startedMs, signal: stopping.asked });
+    if (!stopping.asked.aborted) await once(stopping.asked, "abort");
+  } catch (error) {
+    // Ctrl-C while it starts is no failure: what was under way fails only because of it.
+    if (!stopping.asked.aborted) throw error;
+  } finally {
+    await end(cluster, stopping, silent);
+  }
+}
+
+function nodeCount(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1 && count <= MAX_NODES) return count;
+  throw new OrchError(
+    fault(
+      "usage",
+      `--nodes "${text}" is no count from 1 to ${MAX_NODES}`,
+      "Three make a cluster that survives the loss of one.",
+    ),
+  );
+}
+
+function listenForStop(silent: boolean): Stopping {
+  const asked = new AbortController();
+  const hurried = new AbortController();
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const onSignal = (): void => {
+    if (!asked.signal.aborted) {
+      asked.abort();
+      return;
+    }
+    if (!silent && !hurried.signal.aborted) note("Hurrying");
+    hurried.abort();
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  return {
+    asked: asked.signal,
+    hurried: hurried.signal,
+    release: () => {
+      for (const signal of signals) process.off(signal, onSignal);
+    },
+  };
+}
+
+async function end(cluster: DevCluster | null, stopping: Stopping, silent: boolean): Promise<void> {
+  const startedMs = performance.now();
+  try {
+    await removeDevPointer();
+    if (cluster === null) return;
+    if (!silent) note("Ending the cluster (Ctrl-C again to hurry)");
+    const leftovers = await cluster.stop(stopping.hurried);
+    for (const leftover of leftovers) note(`orch: ${leftover}`);
+    if (leftovers.length > 0) process.exitCode = 1;
+    else if (!silent) note(`Ended after ${secondsSince(startedMs)} s; nothing is left behind`);
+  } finally {
+    stopping.release();
+  }
+}
+
+interface ShowOptions {
+  readonly globals: GlobalFlags;
+  readonly silent: boolean;
+  readonly startedMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Submits the file, waits for it and shows what there is. */
+async function show(
+  cluster: DevCluster,
+  submission: Submission | null,
+  choice: DriverChoice,
+  options: ShowOptions,
+): Promise<void> {
+  const { globals, silent, startedMs, signal } = options;
+  const client = new Client({
+    endpoints: cluster.hosts.map((host) => parseHost(host, null)),
+    timeoutMs: 30_000,
+    onConnected: () => undefined,
+  });
+  try {
+    if (!silent) note(`${cluster.nodes.length} nodes are ready after ${secondsSince(startedMs)} s`);
+    if (submission !== null) {
+      const { name, version } = await submit(client, submission, null, silent);
+      const wait = { name, version: version ?? 0, timeoutMs: WAIT_MS, progress: !silent, signal };
+      await waitForJob(client, wait);
+    }
+    const nodes = await client.get<readonly NodeView[]>("/v1/nodes");
+    const tasks = (await client.get<readonly TaskView[]>("/v1/tasks")).toSorted(bySlot);
+    if (globals.json) {
+      printJson({
+        pid: process.pid,
+        driver: choice.driver,
+        hosts: cluster.hosts,
+        folder: cluster.folder,
+        nodes,
+        tasks,
+      });
+      return;
+    }
+    if (globals.quiet) {
+      for (const host of cluster.hosts) print(host);
+      return;
+    }
+    print("");
+    printNodes(nodes.toSorted((a, b) => (a.name < b.name ? -1 : 1)));
+    if (tasks.length > 0) {
+      print("");
+      printTasks(tasks, Date.now());
+      await showAnswers(tasks, signal);
+    }
+    print("");
+    print(
+      `Ready after ${secondsSince(startedMs)} s. In another terminal \`orch ps\` finds this cluster by itself, or:`,
+    );
+    print(`  export ORCH_HOST=${cluster.hosts.join(",")}`);
+    print(`Logs of the nodes: ${cluster.folder}/*.log. Ctrl-C ends everything.`);
+  } finally {
+    await client.close();
+  }
+}
+
+/** What each published port really answers. */
+async function showAnswers(tasks: readonly TaskView[], signal: AbortSignal): Promise<void> {
+  const urls = taskUrls(tasks).slice(0, MAX_FETCHED);
+  if (urls.length === 0) return;
+  print("");
+  const answers = await Promise.all(urls.map(({ url }) => fetchFirstLine(url, signal)));
+  for (const [index, { url }] of urls.entries()) print(`${url}  ${answers[index] ?? ""}`);
+}
+
+async function fetchFirstLine(url: string, signal: AbortSignal): Promise<string> {
+  const deadlineMs = performance.now() + FETCH_MS;
+  for (;;) {
+    try {
+      const response = await request(url, {
+        signal: AbortSignal.any([signal, AbortSignal.timeout(FETCH_MS)]),
+      });
+      const [line = ""] = (await response.body.text()).split("\n", 1);
+      return `${response.statusCode}  ${plain(line).slice(0, 120)}`;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      if (performance.now() > deadlineMs) {
+        return paint("red", `no answer: ${codeOf(error) ?? messageOf(error)}`);
+      }
+      await delay(FETCH_RETRY_MS, undefined, { signal });
+    }
+  }
+}
+
+function secondsSince(startedMs: number): string {
+  return ((performance.now() - startedMs) / 1_000).toFixed(1);
+}

@@ -1,0 +1,30 @@
+import type { NodeView, TokenView } from "../../node/core/view-types.ts";
+import { pathOf } from "../client.ts";
+import type { Context } from "../context.ts";
+import { note, print, printJson } from "../output.ts";
+import { printNodes } from "../views.ts";
+
+/** `orch node ls` */
+export async function nodeLs({ client, json, quiet }: Context): Promise<void> {
+  const nodes = await client.get<readonly NodeView[]>("/v1/nodes");
+  if (json) return printJson(nodes);
+  const sorted = nodes.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  if (!quiet) return printNodes(sorted);
+  for (const node of sorted) print(node.id);
+}
+
+/** `orch node inspect NODE` */
+export async function nodeInspect({ client, quiet }: Context, name: string): Promise<void> {
+  const node = await client.get<NodeView>(pathOf("nodes", name));
+  if (quiet) print(node.id);
+  else printJson(node);
+}
+
+/** `orch node token` */
+export async function nodeToken({ client, json, quiet }: Context): Promise<void> {
+  const token = await client.get<TokenView>("/v1/nodes/token");
+  if (json) return printJson(token);
+  print(token.token);
+  if (!quiet && process.stdout.isTTY)
+    note("On the other machine: orch node join <address of a node> --token …");
+}

@@ -1,0 +1,94 @@
+import { assert } from "../lib/assert.ts";
+import { type Message, NONE, type RaftId } from "./message.ts";
+import { voteResult } from "./quorum.ts";
+import type { RaftState } from "./raft-state.ts";
+import { becomeLeader } from "./replication.ts";
+
+/** Elections: PreVote, votes, the recent-leader rule (Raft thesis §4.2.3, §9.6). */
+
+type VoteRequest = Extract<Message, { kind: "vote" | "pre-vote" }>;
+type VoteReply = Extract<Message, { kind: "vote-reply" | "pre-vote-reply" }>;
+
+/**
+ * Asks the voters whether they would elect this node, without disturbing anyone's term. Does nothing
+ * while it must not stand: not a voter, leader already, or a committed membership change is unapplied
+ * (the node could count a quorum of a configuration that is gone).
+ */
+export function campaign(s: RaftState): void {
+  if (s.role === "leader" || !s.isPromotable || s.log.hasUnappliedChange()) return;
+  becomePreCandidate(s);
+  requestVotes(s, "pre-vote", s.term + 1);
+}
+
+function becomePreCandidate(s: RaftState): void {
+  // Neither term nor vote changes: nothing has been promised yet.
+  s.become("pre-candidate");
+  s.votes = new Map();
+  s.leader = NONE;
+  s.electionElapsed = 0;
+  s.drawTimeout();
+}
+
+function becomeCandidate(s: RaftState): void {
+  s.become("candidate");
+  s.reset(s.term + 1);
+  s.vote = s.id;
+}
+
+function requestVotes(s: RaftState, kind: "vote" | "pre-vote", term: number): void {
+  const { lastIndex, lastTerm } = s.log;
+  const voters = new Set([...s.membership.voters, ...s.membership.outgoing]);
+  for (const to of voters) {
+    if (to === s.id) {
+      // The own vote counts like any other, once it is durable.
+      s.sendDurable({ kind: `${kind}-reply`, from: s.id, to, term, rejected: false });
+    } else {
+      s.send({ kind, from: s.id, to, term, lastIndex, lastTerm });
+    }
+  }
+}
+
+/**
+ * Whether a (pre-)vote request is to be ignored because a leader was heard within an election timeout:
+ * else a node that cannot hear the leader deposes it again and again.
+ */
+export function hearsLeader(s: RaftState): boolean {
+  return s.leader !== NONE && s.electionElapsed < s.config.electionTicks;
+}
+
+/** Answers a request for a vote of this term (a pre-vote: of a later one). Learners vote too when asked. */
+export function handleVoteRequest(s: RaftState, m: VoteRequest): void {
+  const free = s.vote === m.from || (s.vote === NONE && s.leader === NONE);
+  const may = m.kind === "pre-vote" ? free || m.term > s.term : free;
+  const granted = may && s.log.isUpToDate(m.lastIndex, m.lastTerm);
+  if (granted && m.kind === "vote") {
+    assert(m.term === s.term, "a vote is given in the current term");
+    s.electionElapsed = 0;
+    s.vote = m.from;
+  }
+  s.sendDurable({
+    kind: `${m.kind}-reply`,
+    from: s.id,
+    to: m.from,
+    // A grant carries the term it is for, so that a late one is not counted in another election.
+    term: granted ? m.term : s.term,
+    rejected: !granted,
+  });
+}
+
+/** Counts an answer; the caller has checked that it belongs to the election under way. */
+export function handleVoteReply(s: RaftState, m: VoteReply): void {
+  if (!s.votes.has(m.from)) s.votes.set(m.from, !m.rejected);
+  const result = voteResult(s.membership, (id: RaftId) => s.votes.get(id));
+  if (result === "lost") {
+    s.becomeFollower(s.term, NONE);
+    return;
+  }
+  if (result === "pending") return;
+  if (s.role === "pre-candidate") {
+    becomeCandidate(s);
+    requestVotes(s, "vote", s.term);
+  } else {
+    becomeLeader(s);
+  }
+}

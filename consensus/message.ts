@@ -1,0 +1,58 @@
+/** The vocabulary of Raft: what it stores and what it sends. Plain frozen-by-convention data. */
+
+/** A node's number in Raft: from 1, given once. */
+export type RaftId = number;
+
+/** No node: no vote given, no leader known. */
+export const NONE: RaftId = 0;
+
+/** One entry of the log. `data` is opaque to Raft for `normal`, an encoded ConfChange for `conf`. */
+export interface Entry {
+  readonly term: number;
+  readonly index: number;
+  readonly kind: EntryKind;
+  readonly data: Uint8Array;
+}
+
+export type EntryKind = "normal" | "conf";
+
+/** What must be durable before anything that depends on it leaves the node. */
+export interface HardState {
+  readonly term: number;
+  readonly vote: RaftId;
+  /** A hint: may lag behind what is committed, never run ahead of it. */
+  readonly commit: number;
+}
+
+export type Message =
+  | (Header & {
+      readonly kind: "append";
+      readonly prevIndex: number;
+      readonly prevTerm: number;
+      readonly entries: readonly Entry[];
+      readonly commit: number;
+    })
+  /** `index`: on success the last index that is durable here, else the rejected prevIndex with a hint where to go on. */
+  | (Header & { readonly kind: "append-reply"; readonly index: number; readonly rejected: false })
+  | (Header & {
+      readonly kind: "append-reply";
+      readonly index: number;
+      readonly rejected: true;
+      readonly hintIndex: number;
+      readonly hintTerm: number;
+    })
+  /** `context`: a number made by the leader that a quorum echoes to confirm a ReadIndex; 0: none. */
+  | (Header & { readonly kind: "heartbeat"; readonly commit: number; readonly context: number })
+  | (Header & { readonly kind: "heartbeat-reply"; readonly context: number })
+  | (Header & {
+      readonly kind: "pre-vote" | "vote";
+      readonly lastIndex: number;
+      readonly lastTerm: number;
+    })
+  | (Header & { readonly kind: "pre-vote-reply" | "vote-reply"; readonly rejected: boolean });
+
+interface Header {
+  readonly from: RaftId;
+  readonly to: RaftId;
+  readonly term: number;
+}

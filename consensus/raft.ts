@@ -1,0 +1,363 @@
+import { assert } from "../lib/assert.ts";
+import type { Prng } from "../lib/prng.ts";
+import { campaign, handleVoteReply, handleVoteRequest, hearsLeader } from "./election.ts";
+import { entrySize } from "./log.ts";
+import {
+  type ConfChange,
+  type Membership,
+  applyChange,
+  decodeChange,
+  encodeChange,
+  isJoint,
+} from "./membership.ts";
+import { type Entry, type HardState, type Message, NONE, type RaftId } from "./message.ts";
+import { committedIndex } from "./quorum.ts";
+import { type RaftConfig, RaftState, type Role } from "./raft-state.ts";
+import {
+  appendOwn,
+  broadcastAppends,
+  broadcastHeartbeats,
+  checkQuorum,
+  handleAppend,
+  handleAppendReply,
+  handleHeartbeatReply,
+  handleStable,
+  leaveJointWhenDue,
+  membershipChanged,
+} from "./replication.ts";
+
+/** All that Raft wants done since the last call; nothing of it is repeated. */
+export interface Ready {
+  /** To be made durable, together with `entries`; null when unchanged. */
+  readonly hardState: HardState | null;
+  /** To be made durable: they replace everything from the first one's index on. */
+  readonly entries: readonly Entry[];
+  /** Hand it to `persisted` once this and every earlier Ready is durable. */
+  readonly write: WriteMark;
+  /** May leave at once, also before this Ready is durable. */
+  readonly messages: readonly Message[];
+  /** May leave only once this and every earlier Ready is durable; those to this node are stepped then. */
+  readonly durableMessages: readonly Message[];
+  /** To be applied in order; `applied` must follow before the next ones come. */
+  readonly committed: readonly Entry[];
+  /** Reads that may be answered once everything up to `index` is applied. */
+  readonly reads: readonly { readonly id: number; readonly index: number }[];
+}
+
+export interface WriteMark {
+  readonly lastIndex: number;
+  readonly generation: number;
+}
+
+export type ProposeOutcome =
+  | { readonly kind: "proposed"; readonly index: number; readonly term: number }
+  | {
+      readonly kind: "refused";
+      readonly reason: "not-leader" | "overloaded" | "change-pending" | "bad-change";
+    };
+
+/**
+ * Raft as a synchronous state machine: messages and ticks in, `ready()` out; no clock, disk or network.
+ * Follows etcd/raft 3.7: PreVote and CheckQuorum always on, ReadIndex, learners, joint consensus,
+ * asynchronous storage writes. The caller makes writes durable in the order in which they were handed out.
+ */
+export class Raft {
+  readonly #s: RaftState;
+  #saved: HardState;
+  /** Reads by the round that confirms them; `index` is the commit index when they came. */
+  #reads: { id: number; index: number; round: number }[] = [];
+  #round = 0;
+  #roundDue = false;
+
+  constructor(config: RaftConfig, prng: Prng, hardState: HardState, entries: readonly Entry[]) {
+    this.#s = new RaftState(config, prng, hardState, entries);
+    this.#saved = hardState;
+  }
+
+  get role(): Role {
+    return this.#s.role;
+  }
+  get term(): number {
+    return this.#s.term;
+  }
+  get vote(): RaftId {
+    return this.#s.vote;
+  }
+  get leader(): RaftId {
+    return this.#s.leader;
+  }
+  get isLearner(): boolean {
+    return this.#s.isLearner;
+  }
+  get membership(): Membership {
+    return this.#s.membership;
+  }
+  get commitIndex(): number {
+    return this.#s.log.committed;
+  }
+  get appliedIndex(): number {
+    return this.#s.log.applied;
+  }
+  get lastIndex(): number {
+    return this.#s.log.lastIndex;
+  }
+  get stableIndex(): number {
+    return this.#s.log.stable;
+  }
+
+  /** The term of the entry at `index`, undefined beyond the log. */
+  termAt(index: number): number | undefined {
+    return this.#s.log.termAt(index);
+  }
+
+  /** What a leader knows of a member's log; undefined when it does not lead or knows none. */
+  progressOf(id: RaftId): { match: number; recentlyActive: boolean } | undefined {
+    const progress = this.#s.progress.get(id);
+    return progress && { match: progress.match, recentlyActive: progress.recentlyActive };
+  }
+
+  /** Whether a change proposed now could be accepted. */
+  get changePending(): boolean {
+    return this.#s.pendingChangeIndex > this.#s.log.applied || isJoint(this.#s.membership);
+  }
+
+  /** One unit of time has passed. */
+  tick(): void {
+    const s = this.#s;
+    s.electionElapsed += 1;
+    if (s.role !== "leader") {
+      if (s.isPromotable && s.electionElapsed >= s.randomizedTimeout) {
+        s.electionElapsed = 0;
+        campaign(s);
+      }
+      return;
+    }
+    s.heartbeatElapsed += 1;
+    if (s.electionElapsed >= s.config.electionTicks) {
+      s.electionElapsed = 0;
+      checkQuorum(s);
+      if (this.role !== "leader") return;
+    }
+    if (s.heartbeatElapsed >= s.config.heartbeatTicks) {
+      s.heartbeatElapsed = 0;
+      broadcastHeartbeats(s, this.#reads.length > 0 ? this.#round : 0);
+    }
+  }
+
+  /** Stands for election now, if it may. */
+  campaign(): void {
+    campaign(this.#s);
+  }
+
+  /**
+   * The connection to `id` broke. If it leads, its followers ask each other at once (PreVote) instead of
+   * waiting out the timeout. A hint: a leader that lives goes on leading, as others still hear it.
+   */
+  peerLost(id: RaftId): void {
+    const s = this.#s;
+    if (s.role !== "follower" || s.leader !== id) return;
+    s.leader = NONE;
+    s.electionElapsed = Math.max(s.electionElapsed, s.randomizedTimeout - 1 - s.prng.below(2));
+  }
+
+  /** A message arrived. Any is safe: late, repeated, out of order, from a node that is no member any more. */
+  step(m: Message): void {
+    const s = this.#s;
+    assert(m.to === s.id, "a message is stepped by its addressee");
+    if (m.term > s.term && !this.#newerTerm(m)) return;
+    if (m.term < s.term) {
+      this.#olderTerm(m);
+      return;
+    }
+    switch (m.kind) {
+      case "vote":
+      case "pre-vote":
+        handleVoteRequest(s, m);
+        return;
+      case "vote-reply":
+        if (s.role === "candidate" && m.term === s.term) handleVoteReply(s, m);
+        return;
+      case "pre-vote-reply":
+        // A grant is for the next term, a rejection tells the voter's own.
+        if (s.role === "pre-candidate" && m.term === s.term + (m.rejected ? 0 : 1)) {
+          handleVoteReply(s, m);
+        }
+        return;
+      case "append":
+        this.#followLeader(m);
+        handleAppend(s, m);
+        return;
+      case "heartbeat":
+        this.#followLeader(m);
+        s.log.commitTo(m.commit);
+        s.send({
+          kind: "heartbeat-reply",
+          from: s.id,
+          to: m.from,
+          term: s.term,
+          context: m.context,
+        });
+        return;
+      case "append-reply":
+        if (s.role === "leader") handleAppendReply(s, m);
+        return;
+      case "heartbeat-reply":
+        if (s.role === "leader") handleHeartbeatReply(s, m.from, m.context);
+        return;
+    }
+  }
+
+  /** A message of a later term: adopts it where that is right. Returns whether to go on with the message. */
+  #newerTerm(m: Message): boolean {
+    const s = this.#s;
+    if ((m.kind === "vote" || m.kind === "pre-vote") && hearsLeader(s)) return false;
+    if (m.kind === "pre-vote") return true;
+    if (m.kind === "pre-vote-reply" && !m.rejected) return true;
+    const leads = m.kind === "append" || m.kind === "heartbeat";
+    s.becomeFollower(m.term, leads ? m.from : NONE);
+    return true;
+  }
+
+  /** A message of an earlier term is not followed, but its sender may have to hear of the later one. */
+  #olderTerm(m: Message): void {
+    const s = this.#s;
+    if (m.kind === "append" || m.kind === "heartbeat") {
+      // A leader that is cut off from us must step down, or our higher term would keep us out for ever.
+      s.sendDurable({
+        kind: "append-reply",
+        from: s.id,
+        to: m.from,
+        term: s.term,
+        index: 0,
+        rejected: false,
+      });
+    } else if (m.kind === "pre-vote") {
+      s.sendDurable({
+        kind: "pre-vote-reply",
+        from: s.id,
+        to: m.from,
+        term: s.term,
+        rejected: true,
+      });
+    }
+  }
+
+  #followLeader(m: Message): void {
+    const s = this.#s;
+    assert(s.role !== "leader", "there is one leader a term");
+    if (s.role !== "follower" || s.leader !== m.from) s.becomeFollower(m.term, m.from);
+    s.electionElapsed = 0;
+  }
+
+  /**
+   * Proposes one entry. `proposed` promises nothing yet: it is done when an entry with this index and term
+   * is applied, and has failed for sure when another term's is.
+   */
+  propose(data: Uint8Array): ProposeOutcome {
+    const s = this.#s;
+    if (s.role !== "leader") return { kind: "refused", reason: "not-leader" };
+    const size = data.length + 24;
+    if (s.uncommittedBytes > 0 && s.uncommittedBytes + size > s.config.maxUncommittedBytes) {
+      return { kind: "refused", reason: "overloaded" };
+    }
+    const [entry] = appendOwn(s, [{ kind: "normal", data }]);
+    assert(entry !== undefined && entrySize(entry) === size, "one entry was appended");
+    return { kind: "proposed", index: entry.index, term: entry.term };
+  }
+
+  /** Proposes a change of the membership: one at a time, and none before the leader knows all earlier ones. */
+  proposeChange(change: ConfChange): ProposeOutcome {
+    const s = this.#s;
+    if (s.role !== "leader") return { kind: "refused", reason: "not-leader" };
+    if (this.changePending) return { kind: "refused", reason: "change-pending" };
+    if (applyChange(s.membership, change).kind === "refused") {
+      return { kind: "refused", reason: "bad-change" };
+    }
+    const [entry] = appendOwn(s, [{ kind: "conf", data: encodeChange(change) }]);
+    assert(entry !== undefined, "one entry was appended");
+    s.pendingChangeIndex = entry.index;
+    return { kind: "proposed", index: entry.index, term: entry.term };
+  }
+
+  /**
+   * Asks for a linearizable read; `id` comes back in a Ready once a quorum has confirmed, by a number that
+   * this leader made, that it still led after the call (Raft §6.4; the number per etcd/raft 3.7).
+   * Returns false when this node cannot serve it now: not leader, or nothing of its own term committed.
+   */
+  readIndex(id: number): boolean {
+    const s = this.#s;
+    if (s.role !== "leader" || s.log.termAt(s.log.committed) !== s.term) return false;
+    if (!this.#roundDue) this.#round += 1;
+    this.#roundDue = true;
+    this.#reads.push({ id, index: s.log.committed, round: this.#round });
+    return true;
+  }
+
+  /** Takes all that is to be done. To be called after every batch of events; empty parts mean nothing to do. */
+  ready(): Ready {
+    const s = this.#s;
+    if (s.role === "leader") {
+      if (s.broadcastDue || s.commitDue) broadcastAppends(s);
+      if (this.#roundDue) broadcastHeartbeats(s, this.#round);
+    } else {
+      this.#reads = [];
+    }
+    this.#roundDue = false;
+    const entries = s.log.takeUnstable();
+    const hardState = { term: s.term, vote: s.vote, commit: s.log.committed };
+    const saved = this.#saved;
+    // The commit index alone is a hint that is not worth a sync: it travels with the next write.
+    const changed =
+      hardState.term !== saved.term ||
+      hardState.vote !== saved.vote ||
+      (entries.length > 0 && hardState.commit !== saved.commit);
+    if (changed) this.#saved = hardState;
+    const ready: Ready = {
+      hardState: changed ? hardState : null,
+      entries,
+      write: { lastIndex: s.log.lastIndex, generation: s.log.generation },
+      messages: s.outbox,
+      durableMessages: s.outboxDurable,
+      committed: s.log.committedEntries(s.config.maxApply),
+      reads: this.#confirmedReads(),
+    };
+    s.outbox = [];
+    s.outboxDurable = [];
+    return ready;
+  }
+
+  #confirmedReads(): { id: number; index: number }[] {
+    const s = this.#s;
+    if (this.#reads.length === 0) return [];
+    const confirmed = committedIndex(s.membership, (id) =>
+      id === s.id ? this.#round : (s.progress.get(id)?.context ?? 0),
+    );
+    const done = this.#reads.filter(({ round }) => round <= confirmed);
+    if (done.length > 0) this.#reads = this.#reads.filter(({ round }) => round > confirmed);
+    return done;
+  }
+
+  /** This Ready and all before it are durable. */
+  persisted(mark: WriteMark): void {
+    this.#s.log.stableTo(mark.lastIndex, mark.generation);
+    handleStable(this.#s);
+  }
+
+  /**
+   * The entry was applied by the caller; entries are applied one by one and in order. A `conf` entry
+   * changes the membership here and now; returns the new one, or null when it was refused or another kind.
+   */
+  applied(entry: Entry): Membership | null {
+    const s = this.#s;
+    assert(entry.index === s.log.applied + 1, "entries are applied in order, once");
+    s.log.appliedTo(entry.index);
+    const outcome =
+      entry.kind === "conf" ? applyChange(s.membership, decodeChange(entry.data)) : null;
+    if (outcome?.kind === "changed") {
+      s.membership = outcome.membership;
+      membershipChanged(s);
+    }
+    leaveJointWhenDue(s);
+    return outcome?.kind === "changed" ? s.membership : null;
+  }
+}

@@ -1,0 +1,233 @@
+import { z } from "zod";
+import { ERRORS } from "../../lib/errors.ts";
+import type { Fault } from "../../lib/errors.ts";
+import { TRANSITIONS } from "../../state/task.ts";
+import type {
+  ClusterView,
+  EventView,
+  HealthView,
+  JobPutView,
+  JobView,
+  LocalView,
+  LogLineView,
+  NodeView,
+  ProblemView,
+  ResourcesView,
+  ServiceView,
+  TaskView,
+  TokenView,
+  UsageView,
+  WriteView,
+} from "../core/view-types.ts";
+
+/** The shapes that the API answers with: one schema each, which types, documents and (in tests) checks it. */
+
+const time = z.iso.datetime().describe("ISO 8601, UTC");
+const count = z.int().min(0);
+
+/** Typed, which Object.keys is not. */
+function keysOf<T extends object>(table: T): Extract<keyof T, string>[] {
+  const keys: Extract<keyof T, string>[] = [];
+  for (const key in table) keys.push(key);
+  return keys;
+}
+
+export const resourcesSchema: z.ZodType<ResourcesView> = z.object({
+  cpuMilli: count,
+  memoryMib: count,
+  diskMib: count,
+  gpus: count,
+});
+
+export const usageSchema: z.ZodType<UsageView> = z.object({
+  cpuMilli: z.number(),
+  memoryMib: z.number(),
+  diskMib: z.number(),
+  load1: z.number(),
+  ageMs: z.number().nullable().describe("How old the figures are; null when there are none yet"),
+});
+
+export const nodeSchema: z.ZodType<NodeView> = z.object({
+  id: z.string(),
+  name: z.string(),
+  status: z.enum(["ready", "suspect", "down", "draining", "cordoned", "left"]),
+  role: z.enum(["voter", "standby", "member"]),
+  manager: z.boolean(),
+  datacenter: z.string(),
+  labels: z.record(z.string(), z.string()),
+  addresses: z.array(z.string()),
+  publishAddress: z.string(),
+  resources: resourcesSchema,
+  allocated: resourcesSchema,
+  usage: usageSchema.nullable(),
+  tasks: count.describe("Tasks that are placed on it and not over"),
+  version: z.string(),
+  driver: z.string(),
+  joinedAt: time,
+});
+
+export const serviceSchema: z.ZodType<ServiceView> = z.object({
+  name: z.string(),
+  type: z.literal("service"),
+  image: z.string().nullable(),
+  replicas: count,
+  running: count,
+  healthy: count,
+  desired: count.describe("How many should run now: 0 once stopped"),
+  message: z.string().describe("Why it is not all running; empty when it is"),
+});
+
+export const jobSchema: z.ZodType<JobView> = z.object({
+  name: z.string(),
+  version: count,
+  status: z.enum(["pending", "running", "degraded", "complete", "failed", "stopped"]),
+  services: z.array(serviceSchema),
+  createdAt: time,
+  updatedAt: time,
+});
+
+export const taskSchema: z.ZodType<TaskView> = z.object({
+  id: z.string(),
+  job: z.string(),
+  service: z.string(),
+  slot: z.string().describe("<job>.<service>.<n>"),
+  node: z.string().nullable(),
+  nodeName: z.string().nullable(),
+  state: z.enum(keysOf(TRANSITIONS)),
+  desired: z.enum(["running", "stopped"]),
+  healthy: z.boolean().nullable(),
+  attempts: count,
+  image: z.string().nullable(),
+  ports: z.array(
+    z.object({ host: count, container: count, protocol: z.string(), address: z.string() }),
+  ),
+  exitCode: z.int().nullable(),
+  message: z.string().describe("Why it is pending, or how it ended"),
+  previous: z.string().nullable().describe("The slot's task before this one"),
+  version: count,
+  createdAt: time,
+  startedAt: time.nullable(),
+  finishedAt: time.nullable(),
+});
+
+export const eventSchema: z.ZodType<EventView> = z.object({
+  index: count,
+  time,
+  type: z.enum(["task", "node", "job", "cluster"]),
+  job: z.string().nullable(),
+  service: z.string().nullable(),
+  slot: z.string().nullable(),
+  task: z.string().nullable(),
+  node: z.string().nullable(),
+  from: z.string().nullable(),
+  to: z.string().nullable(),
+  message: z.string(),
+});
+
+export const clusterSchema: z.ZodType<ClusterView> = z.object({
+  id: z.string(),
+  manager: z.string().nullable(),
+  term: count,
+  commitIndex: count,
+  voters: z.array(z.string()),
+  standbys: z.array(z.string()),
+  nodes: count,
+  nodesReady: count,
+  jobs: count,
+  tasksRunning: count,
+  tasksPending: count,
+  quorum: z.boolean().describe("Whether the manager reaches a majority of the voters"),
+  version: z.string(),
+});
+
+const write = {
+  version: count
+    .nullable()
+    .describe("Of the job, after the write; null when it was not about a job"),
+  changed: z.boolean().describe("False when everything was so already"),
+};
+
+export const writeSchema: z.ZodType<WriteView> = z.object(write);
+
+export const problemSchema: z.ZodType<ProblemView> = z.object({
+  path: z.string(),
+  line: count.describe("From 1; 0 when it did not come from a file"),
+  column: count,
+  message: z.string(),
+  hint: z.string(),
+});
+
+export const jobPutSchema: z.ZodType<JobPutView> = z.object({
+  ...write,
+  name: z.string(),
+  warnings: z.array(problemSchema).describe("What in the file has no effect and is harmless"),
+});
+
+export const tokenSchema: z.ZodType<TokenView> = z.object({ token: z.string() });
+
+export const healthSchema: z.ZodType<HealthView> = z.object({
+  status: z.literal("ok"),
+  id: z.string(),
+  cluster: z.string(),
+  addresses: z.array(z.string()).describe("libp2p multiaddrs, for `orch node join`"),
+});
+
+export const localSchema: z.ZodType<LocalView> = z.object({
+  id: z.string(),
+  name: z.string(),
+  clusterId: z.string(),
+  addresses: z.array(z.string()),
+  raftId: count,
+  role: z.enum(["leader", "follower", "candidate", "pre-candidate", "learner", "none"]),
+  term: count,
+  vote: count,
+  commitIndex: count,
+  appliedIndex: count,
+  lastIndex: count,
+  leader: count,
+  manager: z.string().nullable(),
+  voters: z.array(count),
+  learners: z.array(count),
+  stateHash: z.string(),
+  ready: z.boolean(),
+  version: z.string(),
+});
+
+export const faultSchema: z.ZodType<Fault> = z.object({
+  code: z.enum(keysOf(ERRORS)),
+  message: z.string().describe("What went wrong, and where"),
+  details: z.record(z.string(), z.unknown()),
+  hint: z.string().describe("What to do next"),
+});
+
+export const logLineSchema: z.ZodType<LogLineView> = z.object({
+  stream: z.enum(["stdout", "stderr"]),
+  time,
+  text: z.string(),
+});
+
+/** One line of the answer to GET /v1/tasks/{id}/logs: output, or as the last line why there is no more. */
+export const logEntrySchema: z.ZodType<LogLineView | { readonly fault: Fault }> = z.union([
+  logLineSchema,
+  z.object({ fault: faultSchema }),
+]);
+
+/** By the name that the OpenAPI document gives it. */
+export const SHAPES: Readonly<Record<string, z.ZodType>> = {
+  Node: nodeSchema,
+  Resources: resourcesSchema,
+  Usage: usageSchema,
+  Job: jobSchema,
+  Service: serviceSchema,
+  Task: taskSchema,
+  Event: eventSchema,
+  Cluster: clusterSchema,
+  Write: writeSchema,
+  JobPut: jobPutSchema,
+  Token: tokenSchema,
+  Health: healthSchema,
+  Local: localSchema,
+  Fault: faultSchema,
+  Problem: problemSchema,
+  LogLine: logLineSchema,
+};

@@ -1,0 +1,67 @@
+import type { Fault } from "../../lib/errors.ts";
+import type { ContainerStatus, EngineStep, StepOutcome, Usage } from "../../runtime/engine.ts";
+import type { StateEvent } from "../../state/cluster.ts";
+import type { NodeId, TaskId } from "../../state/ids.ts";
+import type { DiskWrite } from "../storage.ts";
+import type { Member, NodeMessage } from "./message.ts";
+import type { Request, Response } from "./request.ts";
+
+/** All that can happen to a node. */
+export type Event =
+  /** TICK_MS have passed (or more: time is `now`, ticks are not counted twice). */
+  | { readonly kind: "tick" }
+  | { readonly kind: "message"; readonly from: NodeId; readonly message: NodeMessage }
+  /** The write is durable; writes complete in order. */
+  | { readonly kind: "persisted"; readonly write: number }
+  | { readonly kind: "peer-up"; readonly peer: NodeId }
+  /** The connection to a peer broke: a hint, never a proof. */
+  | { readonly kind: "peer-lost"; readonly peer: NodeId }
+  | {
+      readonly kind: "request";
+      readonly id: number;
+      readonly request: Request;
+      readonly timeoutMs: number;
+    }
+  /** All containers there are: once at the start, and again whenever the engine was away. */
+  | { readonly kind: "engine-listed"; readonly statuses: readonly ContainerStatus[] }
+  | { readonly kind: "container"; readonly status: ContainerStatus }
+  | {
+      readonly kind: "step-done";
+      readonly task: TaskId;
+      readonly step: EngineStep["kind"];
+      readonly outcome: StepOutcome;
+    }
+  | { readonly kind: "usage"; readonly usage: Usage }
+  | { readonly kind: "gossip"; readonly from: NodeId; readonly digest: Digest }
+  /** Go on with work that an `again` effect left. */
+  | { readonly kind: "continue" };
+
+/** All that a node can want done. Performed in order; a `persist` may complete after later effects. */
+export type Effect =
+  | { readonly kind: "persist"; readonly write: number; readonly data: DiskWrite }
+  | { readonly kind: "send"; readonly to: NodeId; readonly message: NodeMessage }
+  | { readonly kind: "reply"; readonly id: number; readonly response: Response }
+  | { readonly kind: "engine"; readonly step: EngineStep }
+  /** Who belongs to the cluster, whom to stay connected with, and the secret that a joiner must prove. */
+  | {
+      readonly kind: "members";
+      readonly members: readonly Member[];
+      readonly connect: readonly Member[];
+      readonly joinSecret: string | null;
+    }
+  /** For those who watch the task log. */
+  | { readonly kind: "events"; readonly events: readonly StateEvent[] }
+  | { readonly kind: "gossip"; readonly digest: Digest }
+  /** Call `continue` soon: there is more to do than one call should take. */
+  | { readonly kind: "again" }
+  /** This node cannot go on: end the process with the fault. */
+  | { readonly kind: "stop"; readonly fault: Fault };
+
+/** What a node gossips of itself. */
+export interface Digest {
+  readonly usage: Usage | null;
+  readonly tasks: number;
+  readonly orchVersion: string;
+  /** Its own count, so that an older digest that arrives late is dropped. */
+  readonly count: number;
+}

@@ -1,0 +1,417 @@
+import { fault } from "../../lib/errors.ts";
+import type { Usage } from "../../runtime/engine.ts";
+import { schedule } from "../../scheduler/schedule.ts";
+import type { Outcome } from "../../state/cluster.ts";
+import type { Command } from "../../state/command.ts";
+import type { Millis, NodeId } from "../../state/ids.ts";
+import type { NodeFacts } from "../../state/node-record.ts";
+import type { TaskReport } from "../../state/task.ts";
+import { autopilot } from "./autopilot.ts";
+import {
+  AUTOPILOT_MS,
+  CAUGHT_UP_ENTRIES,
+  PASS_MS,
+  PLAN_STEPS,
+  STALL_MS,
+  TICK_MS,
+} from "./defaults.ts";
+import { sameFacts } from "./facts.ts";
+import type { ForwardOutcome, Member, NodeMessage } from "./message.ts";
+import type { AppliedEntry, Replica } from "./replica.ts";
+import type { Query, Request, Response, UserCommand } from "./request.ts";
+import { SessionTable } from "./sessions.ts";
+import { answer, type ViewContext } from "./views.ts";
+
+/** Who waits for a proposal of this manager to be applied. */
+type Waiter =
+  | {
+      readonly kind: "request";
+      readonly from: NodeId;
+      readonly id: number;
+      readonly command: UserCommand;
+    }
+  | {
+      readonly kind: "reports";
+      readonly node: NodeId;
+      readonly session: number;
+      readonly batch: number;
+    }
+  | { readonly kind: "plan" }
+  | { readonly kind: "liveness"; readonly node: NodeId }
+  | { readonly kind: "none" };
+
+interface Read {
+  readonly from: NodeId;
+  readonly id: number;
+  readonly query: Query;
+}
+
+export interface ManagerContext {
+  readonly self: NodeId;
+  readonly replica: Replica;
+  readonly orchVersion: string;
+  /** Peers whose stream is broken now, and since when: known from before this node managed. */
+  readonly lostPeers: ReadonlyMap<NodeId, Millis>;
+  readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
+  readonly send: (to: NodeId, message: NodeMessage) => void;
+}
+
+/**
+ * The manager's work, for as long as this node leads: answers requests, keeps the worker sessions, declares
+ * nodes down, schedules, and chooses the voters. Holds nothing that must survive it: all that matters is
+ * in the replicated state, and a new manager starts from there.
+ */
+export class Manager {
+  readonly #context: ManagerContext;
+  readonly #sessions: SessionTable;
+  /** By log index; the term tells whether the entry there is the one that was proposed. */
+  readonly #waiting: Map<number, { readonly term: number; readonly waiter: Waiter }> = new Map();
+  /** Reads by their number: first until a quorum confirms, then until their index is applied. */
+  readonly #unconfirmed: Map<number, Read> = new Map();
+  #confirmed: { readonly read: Read; readonly index: number }[] = [];
+  #reads = 0;
+  #planInFlight = false;
+  #stateChanged = true;
+  #lastPassMs: Millis = 0;
+  #wakeAtMs: Millis | null = null;
+  #lastTickMs: Millis;
+  #lastAutopilotMs: Millis;
+  /** Liveness changes that were proposed and not applied yet. */
+  readonly #judging: Set<NodeId> = new Set();
+
+  constructor(context: ManagerContext, now: Millis) {
+    this.#context = context;
+    this.#sessions = new SessionTable(now);
+    this.#lastTickMs = now;
+    this.#lastAutopilotMs = now;
+  }
+
+  /** Takes a request of any node; the outcome goes back to it, now or when it is applied. */
+  request(from: NodeId, id: number, request: Request, now: Millis): void {
+    if (request.kind === "write") this.#write(from, id, request.key, request.command, now);
+    else this.#read({ from, id, query: request.query });
+  }
+
+  #write(from: NodeId, id: number, key: string, command: UserCommand, now: Millis): void {
+    const { replica } = this.#context;
+    const before = replica.state.answered(key);
+    if (before !== undefined) {
+      this.#answer(from, id, this.#writeResponse(before, command));
+      return;
+    }
+    this.#propose(command, key, now, { kind: "request", from, id, command });
+  }
+
+  #propose(command: Command, key: string | null, now: Millis, waiter: Waiter): boolean {
+    const outcome = this.#context.replica.propose({ command, timeMs: now, key });
+    if (outcome.kind === "proposed") {
+      this.#waiting.set(outcome.index, { term: outcome.term, waiter });
+      return true;
+    }
+    if (waiter.kind === "request") {
+      if (outcome.reason === "overloaded") {
+        const refusal = fault(
+          "overloaded",
+          "the manager has more writes waiting than a quorum confirms",
+          "Wait and try again; if it stays, see `orch cluster status` for voters that are away.",
+        );
+        this.#answer(waiter.from, waiter.id, { kind: "refused", fault: refusal });
+      } else {
+        this.#tryAgain(waiter.from, waiter.id, false);
+      }
+    }
+    return false;
+  }
+
+  #read(read: Read): void {
+    this.#reads += 1;
+    if (this.#context.replica.raft.readIndex(this.#reads)) this.#unconfirmed.set(this.#reads, read);
+    else this.#tryAgain(read.from, read.id, false);
+  }
+
+  /** A quorum confirmed these reads. */
+  confirmed(reads: readonly { readonly id: number; readonly index: number }[]): void {
+    for (const { id, index } of reads) {
+      const read = this.#unconfirmed.get(id);
+      if (read === undefined) continue;
+      this.#unconfirmed.delete(id);
+      this.#confirmed.push({ read, index });
+    }
+    this.#answerReads();
+  }
+
+  #answerReads(): void {
+    if (this.#confirmed.length === 0) return;
+    const applied = this.#context.replica.raft.appliedIndex;
+    const due = this.#confirmed.filter(({ index }) => index <= applied);
+    if (due.length === 0) return;
+    this.#confirmed = this.#confirmed.filter(({ index }) => index > applied);
+    for (const { read } of due) this.#answer(read.from, read.id, this.answerQuery(read.query));
+  }
+
+  /** The answer from this node's applied state. */
+  answerQuery(query: Query): Response {
+    const { replica, self } = this.#context;
+    if (query.kind === "token") {
+      const { clusterId, joinSecret } = replica.state;
+      const index = replica.raft.appliedIndex;
+      return { kind: "ok", index, manager: self, body: { clusterId, joinSecret } };
+    }
+    const result = answer(replica.state, query, {
+      ...this.#viewContext(),
+      term: replica.raft.term,
+      commitIndex: replica.raft.commitIndex,
+      quorum: true,
+      orchVersion: this.#context.orchVersion,
+    });
+    if (result.kind === "refused") return result;
+    return { kind: "ok", index: replica.raft.appliedIndex, manager: self, body: result.body };
+  }
+
+  #viewContext(): ViewContext {
+    const { replica, self, gossipedUsage, lostPeers } = this.#context;
+    const { voters, outgoing, learners } = replica.membership;
+    return {
+      manager: self,
+      voters: new Set([...voters, ...outgoing]),
+      learners: new Set(learners),
+      usage: (node) => {
+        const seen = this.#sessions.usage(node) ?? gossipedUsage(node);
+        if (seen === null) return null;
+        const { usage, atMs } = seen;
+        return {
+          cpuMilli: usage.cpuMilli,
+          memoryMib: usage.memoryMib,
+          diskMib: usage.diskMib,
+          load1: usage.load1Milli / 1000,
+          ageMs: Math.max(0, this.#lastTickMs - atMs),
+        };
+      },
+      suspect: (node) => lostPeers.has(node) && node !== self,
+    };
+  }
+
+  /** Log entries were applied: whoever waited for them hears of it, and the scheduler has work. */
+  applied(entries: readonly AppliedEntry[]): void {
+    for (const { index, term, outcome, events } of entries) {
+      if (outcome?.kind === "done" && outcome.changed) this.#stateChanged = true;
+      for (const { node } of events) if (node !== null) this.#sessions.touch(node);
+      const waiting = this.#waiting.get(index);
+      if (waiting === undefined) continue;
+      this.#waiting.delete(index);
+      this.#done(waiting.waiter, waiting.term === term ? outcome : null);
+    }
+    this.#answerReads();
+  }
+
+  #done(waiter: Waiter, outcome: Outcome | null): void {
+    switch (waiter.kind) {
+      case "request":
+        if (outcome === null) this.#tryAgain(waiter.from, waiter.id, true);
+        else this.#answer(waiter.from, waiter.id, this.#writeResponse(outcome, waiter.command));
+        return;
+      case "reports":
+        if (outcome !== null) {
+          const { session, batch } = waiter;
+          this.#context.send(waiter.node, { kind: "session-reports-ack", session, batch });
+        }
+        return;
+      case "plan":
+        this.#planInFlight = false;
+        this.#stateChanged = true;
+        return;
+      case "liveness":
+        this.#judging.delete(waiter.node);
+        return;
+      case "none":
+        return;
+    }
+  }
+
+  #writeResponse(outcome: Outcome, command: UserCommand): Response {
+    if (outcome.kind === "refused") return outcome;
+    const { replica, self } = this.#context;
+    const body =
+      command.kind === "node-admit"
+        ? this.#admission(command.node)
+        : { version: outcome.version, changed: outcome.changed };
+    return { kind: "ok", index: replica.raft.appliedIndex, manager: self, body };
+  }
+
+  /** What a node needs to take part: who it is, and where the others are. */
+  #admission(node: NodeId): unknown {
+    const { state } = this.#context.replica;
+    return {
+      clusterId: state.clusterId,
+      raftId: state.nodes.get(node)?.raftId ?? 0,
+      joinSecret: state.joinSecret,
+    };
+  }
+
+  #answer(from: NodeId, id: number, response: Response): void {
+    this.#forwarded(from, id, { kind: "answered", response });
+  }
+
+  #tryAgain(from: NodeId, id: number, tried: boolean): void {
+    this.#forwarded(from, id, { kind: "try-again", manager: null, tried });
+  }
+
+  #forwarded(to: NodeId, id: number, outcome: ForwardOutcome): void {
+    this.#context.send(to, { kind: "forwarded", id, outcome });
+  }
+
+  /** A worker session opens: the node lives, whatever was believed of it. */
+  opened(
+    from: NodeId,
+    session: number,
+    facts: NodeFacts,
+    reports: readonly TaskReport[],
+    now: Millis,
+  ): void {
+    const record = this.#context.replica.state.nodes.get(from);
+    if (record === undefined) {
+      this.#context.send(from, { kind: "session-removed", session });
+      return;
+    }
+    this.#sessions.open(from, session, now);
+    if (!sameFacts(record, facts)) {
+      this.#propose({ kind: "node-facts", node: from, facts }, null, now, { kind: "none" });
+    }
+    this.#revive(from, now);
+    if (reports.length > 0) this.reported(from, session, 0, reports, now);
+  }
+
+  #revive(node: NodeId, now: Millis): void {
+    if (this.#context.replica.state.nodes.get(node)?.liveness !== "down") return;
+    this.#judge(node, "ready", now);
+  }
+
+  beat(from: NodeId, session: number, usage: Usage | null, seq: number, now: Millis): void {
+    if (!this.#sessions.heard(from, session, now)) {
+      const refusal = { kind: "session-refused", session, manager: this.#context.self } as const;
+      this.#context.send(from, refusal);
+      return;
+    }
+    this.#sessions.beat(from, usage, seq, now);
+    this.#revive(from, now);
+    this.#context.send(from, { kind: "session-beat-reply", session });
+  }
+
+  reported(
+    from: NodeId,
+    session: number,
+    batch: number,
+    reports: readonly TaskReport[],
+    now: Millis,
+  ): void {
+    if (!this.#sessions.heard(from, session, now)) return;
+    const { state } = this.#context.replica;
+    const news = reports.filter((report) => {
+      const task = state.tasks.get(report.task);
+      return task !== undefined && task.node === from && differs(report, task);
+    });
+    const waiter: Waiter = { kind: "reports", node: from, session, batch };
+    if (news.length === 0) {
+      this.#context.send(from, { kind: "session-reports-ack", session, batch });
+      return;
+    }
+    this.#propose({ kind: "task-reports", node: from, reports: news }, null, now, waiter);
+  }
+
+  peerLost(peer: NodeId, now: Millis): void {
+    this.#sessions.peerLost(peer, now);
+  }
+
+  /** Time has passed: judges who is down, plans, chooses voters. */
+  tick(now: Millis): void {
+    const gapMs = now - this.#lastTickMs - TICK_MS;
+    this.#lastTickMs = now;
+    // This process itself stood still: what it did not hear meanwhile says nothing about others.
+    if (gapMs > STALL_MS) this.#sessions.forgive(gapMs);
+    this.#judgeAll(now);
+    if (now - this.#lastAutopilotMs >= AUTOPILOT_MS) {
+      this.#lastAutopilotMs = now;
+      this.#chooseVoters();
+    }
+  }
+
+  #judgeAll(now: Millis): void {
+    const { replica, self, lostPeers } = this.#context;
+    for (const { id, liveness } of replica.state.nodes.values()) {
+      if (liveness === "down" || id === self) continue;
+      if (now >= this.#sessions.downAtMs(id, lostPeers.get(id) ?? null)) {
+        this.#judge(id, "down", now);
+      }
+    }
+  }
+
+  #judge(node: NodeId, liveness: "ready" | "down", now: Millis): void {
+    if (this.#judging.has(node)) return;
+    const command: Command = { kind: "node-liveness", node, liveness };
+    if (this.#propose(command, null, now, { kind: "liveness", node })) this.#judging.add(node);
+    if (liveness === "down") this.#sessions.delete(node);
+  }
+
+  #chooseVoters(): void {
+    const { replica, self } = this.#context;
+    if (replica.raft.changePending) return;
+    const { commitIndex } = replica.raft;
+    const candidates = [...replica.state.nodes.values()].map((node) => {
+      const progress = replica.raft.progressOf(node.raftId);
+      const heard = node.id === self || this.#sessions.has(node.id);
+      return {
+        raftId: node.raftId,
+        alive: node.liveness === "ready" && heard,
+        mayVote: node.mayVote,
+        caughtUp: progress !== undefined && progress.match + CAUGHT_UP_ENTRIES >= commitIndex,
+      };
+    });
+    const change = autopilot(replica.membership, candidates);
+    if (change !== null) replica.proposeChange(change);
+  }
+
+  /** Runs the scheduler when there may be work: one plan in flight, at most one pass in PASS_MS. */
+  plan(now: Millis): void {
+    const due = this.#stateChanged || (this.#wakeAtMs !== null && now >= this.#wakeAtMs);
+    if (!due || this.#planInFlight || now - this.#lastPassMs < PASS_MS) return;
+    this.#lastPassMs = now;
+    const { steps, more, wakeAtMs } = schedule(this.#context.replica.state, now, PLAN_STEPS);
+    this.#stateChanged = more;
+    this.#wakeAtMs = wakeAtMs;
+    if (steps.length === 0) return;
+    this.#planInFlight = this.#propose({ kind: "plan", steps }, null, now, { kind: "plan" });
+    if (!this.#planInFlight) this.#stateChanged = true;
+  }
+
+  /** Sends workers what they have not been told. */
+  dispatch(
+    members: { readonly list: readonly Member[]; readonly stamp: number },
+    now: Millis,
+  ): void {
+    const { replica, send } = this.#context;
+    for (const { to, message } of this.#sessions.sets(replica.state, members, now))
+      send(to, message);
+  }
+
+  /** This node leads no longer: nobody is left waiting. What was proposed may still be committed. */
+  resign(): void {
+    for (const { waiter } of this.#waiting.values()) {
+      if (waiter.kind === "request") this.#tryAgain(waiter.from, waiter.id, true);
+    }
+    const reads = [...this.#unconfirmed.values(), ...this.#confirmed.map(({ read }) => read)];
+    for (const { from, id } of reads) this.#tryAgain(from, id, false);
+  }
+}
+
+/** Whether a report says anything that the state does not. */
+function differs(report: TaskReport, task: TaskReport | Omit<TaskReport, "task">): boolean {
+  return (
+    report.state !== task.state ||
+    report.healthy !== task.healthy ||
+    report.attempts !== task.attempts ||
+    report.exitCode !== task.exitCode ||
+    report.message !== task.message ||
+    report.startedAtMs !== task.startedAtMs ||
+    report.finishedAtMs !== task.finishedAtMs
+  );
+}

@@ -1,0 +1,69 @@
+import type { Message } from "../../consensus/message.ts";
+import type { Usage } from "../../runtime/engine.ts";
+import type { Assignment } from "../../runtime/worker-memory.ts";
+import type { NodeId, TaskId } from "../../state/ids.ts";
+import type { NodeFacts } from "../../state/node-record.ts";
+import type { TaskReport } from "../../state/task.ts";
+import type { Request, Response } from "./request.ts";
+
+/** A member as every node knows it: enough to reach it and to place it in Raft. */
+export interface Member {
+  readonly id: NodeId;
+  readonly raftId: number;
+  readonly name: string;
+  readonly addresses: readonly string[];
+  /** Whether it holds the log: a voter or a learner. */
+  readonly holdsLog: boolean;
+}
+
+/** What nodes say to each other, besides the join. All of it may be lost, and none of it is trusted to be new. */
+export type NodeMessage =
+  | { readonly kind: "raft"; readonly clusterId: string; readonly message: Message }
+  /** A worker asks the manager for its assignments. `session`: its own number, higher each time. */
+  | {
+      readonly kind: "session-open";
+      readonly session: number;
+      readonly facts: NodeFacts;
+      readonly reports: readonly TaskReport[];
+    }
+  /** Not here: `manager` is who it believes to lead; null: nobody known. */
+  | { readonly kind: "session-refused"; readonly session: number; readonly manager: NodeId | null }
+  /** The asker is no member any more: it must stop. */
+  | { readonly kind: "session-removed"; readonly session: number }
+  | SessionSet
+  | {
+      readonly kind: "session-beat";
+      readonly session: number;
+      readonly usage: Usage | null;
+      /** The last set that it has taken over. */
+      readonly seq: number;
+    }
+  | { readonly kind: "session-beat-reply"; readonly session: number }
+  | {
+      readonly kind: "session-reports";
+      readonly session: number;
+      readonly batch: number;
+      readonly reports: readonly TaskReport[];
+    }
+  /** The batch is committed. */
+  | { readonly kind: "session-reports-ack"; readonly session: number; readonly batch: number }
+  | { readonly kind: "forward"; readonly id: number; readonly request: Request }
+  | { readonly kind: "forwarded"; readonly id: number; readonly outcome: ForwardOutcome };
+
+/** Assignments and members: all of them (`full`), or what changed since set `seq - 1`. */
+export interface SessionSet {
+  readonly kind: "session-set";
+  readonly session: number;
+  readonly seq: number;
+  readonly full: boolean;
+  readonly upsert: readonly Assignment[];
+  readonly remove: readonly TaskId[];
+  /** Null: unchanged. */
+  readonly members: readonly Member[] | null;
+  readonly joinSecret: string;
+}
+
+export type ForwardOutcome =
+  | { readonly kind: "answered"; readonly response: Response }
+  /** Not done by this node, or not known whether: ask again, whoever leads now. `tried`: it may have been done. */
+  | { readonly kind: "try-again"; readonly manager: NodeId | null; readonly tried: boolean };

@@ -1,0 +1,94 @@
+import { fault } from "../../lib/errors.ts";
+import type { Millis, NodeId } from "../../state/ids.ts";
+import { FORWARD_RETRY_MS, REQUESTS_MAX, TICK_MS } from "./defaults.ts";
+import type { ForwardOutcome, NodeMessage } from "./message.ts";
+import type { Request, Response } from "./request.ts";
+
+interface Waiting {
+  readonly id: number;
+  readonly request: Request;
+  readonly deadlineMs: Millis;
+  sentTo: NodeId | null;
+  /** Not asked again before. */
+  againAtMs: Millis;
+  /** A write that may have been done. */
+  tried: boolean;
+}
+
+export interface RequestsContext {
+  readonly send: (to: NodeId, message: NodeMessage) => void;
+  readonly reply: (id: number, response: Response) => void;
+}
+
+/**
+ * Requests of this node's users on their way to the manager, whoever that is meanwhile. A write is asked
+ * again under its key, so it is done once; at the deadline it is said whether it may have been.
+ */
+export class Requests {
+  readonly #context: RequestsContext;
+  readonly #waiting: Map<number, Waiting> = new Map();
+
+  constructor(context: RequestsContext) {
+    this.#context = context;
+  }
+
+  submit(id: number, request: Request, timeoutMs: number, now: Millis): void {
+    if (this.#waiting.size >= REQUESTS_MAX) {
+      const refusal = fault(
+        "overloaded",
+        "too many requests wait at this node",
+        "Try again shortly.",
+      );
+      this.#context.reply(id, { kind: "refused", fault: refusal });
+      return;
+    }
+    const deadlineMs = now + timeoutMs;
+    this.#waiting.set(id, { id, request, deadlineMs, sentTo: null, againAtMs: now, tried: false });
+  }
+
+  /** Sends what is due to the manager, gives up what is overdue. To be called after every event. */
+  flush(manager: NodeId | null, now: Millis): void {
+    for (const waiting of this.#waiting.values()) {
+      if (now >= waiting.deadlineMs) {
+        this.#waiting.delete(waiting.id);
+        this.#context.reply(waiting.id, { kind: "refused", fault: overdue(waiting) });
+        continue;
+      }
+      const elsewhere = waiting.sentTo !== manager;
+      if (manager === null || !(elsewhere || now >= waiting.againAtMs)) continue;
+      waiting.sentTo = manager;
+      waiting.againAtMs = now + FORWARD_RETRY_MS;
+      if (waiting.request.kind === "write") waiting.tried = true;
+      this.#context.send(manager, { kind: "forward", id: waiting.id, request: waiting.request });
+    }
+  }
+
+  /** An answer. Returns the manager that a refusing node points at, if any. */
+  forwarded(id: number, outcome: ForwardOutcome, now: Millis): NodeId | null {
+    const waiting = this.#waiting.get(id);
+    if (outcome.kind === "try-again") {
+      if (waiting !== undefined) waiting.againAtMs = now + TICK_MS;
+      return outcome.manager;
+    }
+    if (waiting === undefined) return null;
+    this.#waiting.delete(id);
+    this.#context.reply(id, outcome.response);
+    return null;
+  }
+}
+
+function overdue({ request, tried }: Waiting): ReturnType<typeof fault> {
+  if (request.kind === "write" && tried) {
+    return fault(
+      "unknown",
+      "no manager confirmed the write in time: it may or may not have been done",
+      "Repeat it with the same idempotency key: it is done once however often it is sent.",
+      { key: request.key },
+    );
+  }
+  return fault(
+    "no-manager",
+    "no manager answered in time: nothing was changed",
+    "Try again; `orch cluster status` on any node says who is missing.",
+  );
+}

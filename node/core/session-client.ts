@@ -1,0 +1,163 @@
+import type { Usage } from "../../runtime/engine.ts";
+import type { Millis, NodeId, TaskId } from "../../state/ids.ts";
+import type { NodeFacts } from "../../state/node-record.ts";
+import type { TaskReport } from "../../state/task.ts";
+import {
+  REPORTS_RETRY_MS,
+  SESSION_BEAT_MS,
+  SESSION_OPEN_MS,
+  SESSION_SILENT_MS,
+} from "./defaults.ts";
+import type { NodeMessage, SessionSet } from "./message.ts";
+
+interface Batch {
+  readonly batch: number;
+  readonly reports: readonly TaskReport[];
+  readonly sentAtMs: Millis;
+}
+
+export interface SessionClientContext {
+  readonly facts: NodeFacts;
+  /** The newest report of every task: what a session starts with. */
+  readonly reports: () => readonly TaskReport[];
+  readonly send: (to: NodeId, message: NodeMessage) => void;
+}
+
+/**
+ * A worker's side of its session: finds the manager, keeps the session up, hands reports up until they
+ * are committed. Without a manager it goes on asking, one log holder after the other, for ever.
+ */
+export class SessionClient {
+  readonly #context: SessionClientContext;
+  #session = 0;
+  #state: "closed" | "opening" | "open" = "closed";
+  #manager: NodeId | null = null;
+  #turn = 0;
+  #seq = 0;
+  #openedAtMs: Millis = 0;
+  #heardAtMs: Millis = 0;
+  #beatAtMs: Millis = 0;
+  /** The newest report of each task that is not committed yet. */
+  readonly #unsent: Map<TaskId, TaskReport> = new Map();
+  #inFlight: Batch | null = null;
+  #batches = 0;
+
+  constructor(context: SessionClientContext) {
+    this.#context = context;
+  }
+
+  /** Whom this node believes to manage, by its session; null while it looks for one. */
+  get manager(): NodeId | null {
+    return this.#state === "open" ? this.#manager : null;
+  }
+
+  report(reports: readonly TaskReport[], now: Millis): void {
+    for (const report of reports) this.#unsent.set(report.task, report);
+    this.#flush(now);
+  }
+
+  /** Keeps the session up. `leader`: who leads as far as Raft here knows; `holders`: whom else to ask. */
+  tick(leader: NodeId | null, holders: readonly NodeId[], usage: Usage | null, now: Millis): void {
+    if (leader !== null && leader !== this.#manager) this.#open(leader, now);
+    if (this.#state === "open" && now - this.#heardAtMs > SESSION_SILENT_MS) this.#state = "closed";
+    const waited = now - this.#openedAtMs >= SESSION_OPEN_MS;
+    if (this.#state === "closed" || (this.#state === "opening" && waited)) {
+      const next = leader ?? this.#nextHolder(holders);
+      if (next !== null) this.#open(next, now);
+    }
+    if (this.#state !== "open" || this.#manager === null) return;
+    if (now - this.#beatAtMs >= SESSION_BEAT_MS) {
+      this.#beatAtMs = now;
+      this.#context.send(this.#manager, {
+        kind: "session-beat",
+        session: this.#session,
+        usage,
+        seq: this.#seq,
+      });
+    }
+    if (this.#inFlight !== null && now - this.#inFlight.sentAtMs >= REPORTS_RETRY_MS) {
+      this.#restore();
+    }
+    this.#flush(now);
+  }
+
+  #nextHolder(holders: readonly NodeId[]): NodeId | null {
+    this.#turn += 1;
+    return holders[this.#turn % Math.max(1, holders.length)] ?? null;
+  }
+
+  #open(manager: NodeId, now: Millis): void {
+    this.#restore();
+    // Above every number used before, also by an earlier process of this node.
+    this.#session = Math.max(this.#session + 1, now);
+    this.#state = "opening";
+    this.#manager = manager;
+    this.#seq = 0;
+    this.#openedAtMs = now;
+    this.#context.send(manager, {
+      kind: "session-open",
+      session: this.#session,
+      facts: this.#context.facts,
+      reports: this.#context.reports(),
+    });
+  }
+
+  /** The batch under way is of no use any more: its reports wait again, unless newer ones do. */
+  #restore(): void {
+    for (const report of this.#inFlight?.reports ?? []) {
+      if (!this.#unsent.has(report.task)) this.#unsent.set(report.task, report);
+    }
+    this.#inFlight = null;
+  }
+
+  #flush(now: Millis): void {
+    const closed = this.#state !== "open" || this.#manager === null;
+    if (closed || this.#inFlight !== null || this.#unsent.size === 0) return;
+    this.#batches += 1;
+    const reports = [...this.#unsent.values()];
+    this.#unsent.clear();
+    this.#inFlight = { batch: this.#batches, reports, sentAtMs: now };
+    this.#context.send(this.#manager, {
+      kind: "session-reports",
+      session: this.#session,
+      batch: this.#batches,
+      reports,
+    });
+  }
+
+  /** A set arrived; returns it when it is the one that is due, null when it is old or after a gap. */
+  accept(from: NodeId, set: SessionSet, now: Millis): SessionSet | null {
+    if (set.session !== this.#session || from !== this.#manager) return null;
+    this.#heardAtMs = now;
+    this.#state = "open";
+    if (set.seq <= this.#seq || (!set.full && set.seq !== this.#seq + 1)) return null;
+    this.#seq = set.seq;
+    // Said at once, so that the manager need not wonder whether the set was lost.
+    this.#beatAtMs = 0;
+    return set;
+  }
+
+  heard(from: NodeId, session: number, now: Millis): void {
+    if (session === this.#session && from === this.#manager) this.#heardAtMs = now;
+  }
+
+  acknowledged(session: number, batch: number, now: Millis): void {
+    if (session !== this.#session || this.#inFlight?.batch !== batch) return;
+    this.#inFlight = null;
+    this.#flush(now);
+  }
+
+  /** The asked node does not manage; `manager` is whom it points at. */
+  refused(session: number, manager: NodeId | null, now: Millis): void {
+    if (session !== this.#session) return;
+    if (manager !== null && (manager !== this.#manager || this.#state === "open")) {
+      this.#open(manager, now);
+    } else {
+      this.#state = "opening";
+    }
+  }
+
+  peerLost(peer: NodeId): void {
+    if (peer === this.#manager) this.#state = "closed";
+  }
+}

@@ -1,0 +1,178 @@
+import type { Usage } from "../../runtime/engine.ts";
+import type { ClusterState } from "../../state/cluster.ts";
+import type { Millis, NodeId } from "../../state/ids.ts";
+import type { Told } from "./assignments.ts";
+import { assignmentChange } from "./assignments.ts";
+import {
+  SESSION_BEAT_MS,
+  SESSION_BROKEN_MS,
+  SESSION_GRACE_MS,
+  SESSION_SILENT_MS,
+} from "./defaults.ts";
+import type { Member, NodeMessage, SessionSet } from "./message.ts";
+
+interface Session {
+  readonly session: number;
+  readonly node: NodeId;
+  lastHeardMs: Millis;
+  /** Its stream broke at this time; null while it stands. */
+  brokenAtMs: Millis | null;
+  usage: { readonly usage: Usage; readonly atMs: Millis } | null;
+  /** The last set sent, when, and the last one that it has taken over. */
+  seq: number;
+  sentAtMs: Millis;
+  ackedSeq: number;
+  told: Told;
+  /** Something of its tasks may have changed since the last set. */
+  dirty: boolean;
+  membersStamp: number;
+}
+
+/** The manager's side of every worker session: who is there, what it was told, when it was last heard. */
+export class SessionTable {
+  readonly #sessions: Map<NodeId, Session> = new Map();
+  readonly #startedAtMs: Millis;
+
+  constructor(now: Millis) {
+    this.#startedAtMs = now;
+  }
+
+  /** A worker opens a session; an older one of the same node ends. The full set is due at once. */
+  open(node: NodeId, session: number, now: Millis): void {
+    const known = this.#sessions.get(node);
+    if (known !== undefined && known.session > session) return;
+    if (known !== undefined && known.session === session && known.brokenAtMs === null) {
+      known.lastHeardMs = now;
+      if (known.ackedSeq > 0) return;
+    }
+    this.#sessions.set(node, {
+      session,
+      node,
+      lastHeardMs: now,
+      brokenAtMs: null,
+      usage: known?.usage ?? null,
+      seq: 0,
+      sentAtMs: now,
+      ackedSeq: 0,
+      told: new Map(),
+      dirty: true,
+      membersStamp: -1,
+    });
+  }
+
+  /** A sign of life. Returns false when there is no such session: the worker must open one. */
+  heard(node: NodeId, session: number, now: Millis): boolean {
+    const known = this.#sessions.get(node);
+    if (known === undefined || known.session !== session) return false;
+    known.lastHeardMs = now;
+    known.brokenAtMs = null;
+    return true;
+  }
+
+  beat(node: NodeId, usage: Usage | null, seq: number, now: Millis): void {
+    const known = this.#sessions.get(node);
+    if (known === undefined) return;
+    if (usage !== null) known.usage = { usage, atMs: now };
+    known.ackedSeq = Math.max(known.ackedSeq, Math.min(seq, known.seq));
+    // A set was lost on its way: say everything again.
+    if (known.ackedSeq < known.seq && now - known.sentAtMs > 2 * SESSION_BEAT_MS) {
+      known.told = new Map();
+      known.dirty = true;
+      known.membersStamp = -1;
+      known.ackedSeq = 0;
+    }
+  }
+
+  peerLost(node: NodeId, now: Millis): void {
+    const known = this.#sessions.get(node);
+    if (known !== undefined && known.brokenAtMs === null) known.brokenAtMs = now;
+  }
+
+  /** Something of this node's tasks changed. */
+  touch(node: NodeId): void {
+    const known = this.#sessions.get(node);
+    if (known !== undefined) known.dirty = true;
+  }
+
+  has(node: NodeId): boolean {
+    return this.#sessions.has(node);
+  }
+
+  delete(node: NodeId): void {
+    this.#sessions.delete(node);
+  }
+
+  usage(node: NodeId): { readonly usage: Usage; readonly atMs: Millis } | null {
+    return this.#sessions.get(node)?.usage ?? null;
+  }
+
+  /** The clock jumped because this process stood still: nobody is blamed for that time. */
+  forgive(gapMs: number): void {
+    for (const session of this.#sessions.values()) {
+      session.lastHeardMs += gapMs;
+      if (session.brokenAtMs !== null) session.brokenAtMs += gapMs;
+    }
+  }
+
+  /**
+   * When this node is to be taken for down unless it is heard before. `lostAtMs`: when its stream to this
+   * node broke, as far as known from before this node managed; so a new manager does not start from nothing.
+   */
+  downAtMs(node: NodeId, lostAtMs: Millis | null): Millis {
+    const known = this.#sessions.get(node);
+    if (known === undefined) {
+      if (lostAtMs === null) return this.#startedAtMs + SESSION_GRACE_MS;
+      // A live node opens its session with a new manager within a few round trips.
+      return Math.max(lostAtMs + SESSION_BROKEN_MS, this.#startedAtMs + SESSION_BROKEN_MS / 2);
+    }
+    if (known.brokenAtMs !== null) return known.brokenAtMs + SESSION_BROKEN_MS;
+    return known.lastHeardMs + SESSION_SILENT_MS;
+  }
+
+  /** The sets that are due now: tasks as soon as they change, members when `members` is given. */
+  sets(
+    state: ClusterState,
+    members: { readonly list: readonly Member[]; readonly stamp: number },
+    now: Millis,
+  ): { readonly to: NodeId; readonly message: NodeMessage }[] {
+    const due: { to: NodeId; message: NodeMessage }[] = [];
+    for (const session of this.#sessions.values()) {
+      const message = this.#setFor(session, state, members, now);
+      if (message !== null) due.push({ to: session.node, message });
+    }
+    return due;
+  }
+
+  #setFor(
+    session: Session,
+    state: ClusterState,
+    members: { readonly list: readonly Member[]; readonly stamp: number },
+    now: Millis,
+  ): SessionSet | null {
+    const newMembers = session.membersStamp !== members.stamp;
+    if (!session.dirty && !newMembers) return null;
+    const record = state.nodes.get(session.node);
+    if (record === undefined) return null;
+    const full = session.seq === 0 || session.ackedSeq === 0;
+    if (full) session.told = new Map();
+    const change =
+      session.dirty || full
+        ? assignmentChange(session.told, record, state.tasksOfNode(session.node))
+        : null;
+    session.dirty = false;
+    if (change === null && !full && !newMembers) return null;
+    session.seq += 1;
+    session.sentAtMs = now;
+    session.membersStamp = members.stamp;
+    return {
+      kind: "session-set",
+      session: session.session,
+      seq: session.seq,
+      full,
+      upsert: change?.upsert ?? [],
+      remove: change?.remove ?? [],
+      members: newMembers || full ? members.list : null,
+      joinSecret: state.joinSecret,
+    };
+  }
+}

@@ -1,0 +1,44 @@
+import { fault } from "../../lib/errors.ts";
+import type { NodeId } from "../../state/ids.ts";
+import type { NodeConfig } from "../node.ts";
+import type { Replica } from "./replica.ts";
+import type { Query, Response } from "./request.ts";
+import { answer } from "./views.ts";
+
+/** An answer from what this node has applied, however old: for when no manager is to be had. */
+export function staleAnswer(
+  replica: Replica,
+  query: Query,
+  config: NodeConfig,
+  manager: NodeId | null,
+): Response {
+  if (!replica.holdsLog || replica.state.clusterId === "") {
+    return {
+      kind: "refused",
+      fault: fault(
+        "no-manager",
+        "this node holds no copy of the cluster's state",
+        "Ask a voter or standby (`orch node ls`), or ask without consistency=stale.",
+      ),
+    };
+  }
+  if (query.kind === "token") {
+    const reason = "the join token is read from the manager only";
+    const hint = "Ask without consistency=stale.";
+    return { kind: "refused", fault: fault("no-manager", reason, hint) };
+  }
+  const { voters, outgoing, learners } = replica.membership;
+  const result = answer(replica.state, query, {
+    manager,
+    voters: new Set([...voters, ...outgoing]),
+    learners: new Set(learners),
+    usage: () => null,
+    suspect: () => false,
+    term: replica.raft.term,
+    commitIndex: replica.raft.commitIndex,
+    quorum: manager !== null,
+    orchVersion: config.orchVersion,
+  });
+  if (result.kind === "refused") return result;
+  return { kind: "ok", index: replica.raft.appliedIndex, manager, body: result.body };
+}

@@ -1,0 +1,193 @@
+/**
+ * The shapes that the API answers with and `--json` prints. Fixed: add to them, never rename. Times are
+ * ISO 8601 UTC; sizes and counts have their unit in the name; ids are opaque strings; absent is null.
+ */
+
+export interface ResourcesView {
+  readonly cpuMilli: number;
+  readonly memoryMib: number;
+  readonly diskMib: number;
+  readonly gpus: number;
+}
+
+export interface UsageView {
+  readonly cpuMilli: number;
+  readonly memoryMib: number;
+  readonly diskMib: number;
+  readonly load1: number;
+  /** How old the figures are; null when the node has not reported any yet. */
+  readonly ageMs: number | null;
+}
+
+export interface NodeView {
+  readonly id: string;
+  readonly name: string;
+  readonly status: "ready" | "suspect" | "down" | "draining" | "cordoned" | "left";
+  readonly role: "voter" | "standby" | "member";
+  readonly manager: boolean;
+  readonly datacenter: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly addresses: readonly string[];
+  readonly publishAddress: string;
+  readonly resources: ResourcesView;
+  readonly allocated: ResourcesView;
+  readonly usage: UsageView | null;
+  /** Tasks that are placed on it and not over. */
+  readonly tasks: number;
+  readonly version: string;
+  readonly driver: string;
+  readonly joinedAt: string;
+}
+
+export interface ServiceView {
+  readonly name: string;
+  readonly type: "service";
+  readonly image: string | null;
+  readonly replicas: number;
+  readonly running: number;
+  readonly healthy: number;
+  /** What should run now: 0 once stopped. */
+  readonly desired: number;
+  /** Why it is not all running, in a sentence; empty when it is. */
+  readonly message: string;
+}
+
+export interface JobView {
+  readonly name: string;
+  readonly version: number;
+  readonly status: "pending" | "running" | "degraded" | "complete" | "failed" | "stopped";
+  readonly services: readonly ServiceView[];
+  readonly createdAt: string;
+  readonly updatedAt: string;
+}
+
+export interface TaskView {
+  readonly id: string;
+  readonly job: string;
+  readonly service: string;
+  /** `<job>.<service>.<n>` */
+  readonly slot: string;
+  readonly node: string | null;
+  readonly nodeName: string | null;
+  readonly state: string;
+  readonly desired: "running" | "stopped";
+  readonly healthy: boolean | null;
+  readonly attempts: number;
+  readonly image: string | null;
+  readonly ports: readonly {
+    readonly host: number;
+    readonly container: number;
+    readonly protocol: string;
+    readonly address: string;
+  }[];
+  readonly exitCode: number | null;
+  readonly message: string;
+  readonly previous: string | null;
+  readonly version: number;
+  readonly createdAt: string;
+  readonly startedAt: string | null;
+  readonly finishedAt: string | null;
+}
+
+/** One line of the replicated task log. */
+export interface EventView {
+  readonly index: number;
+  readonly time: string;
+  /** `task`, `node`, `job`, `cluster`: what the line is about. */
+  readonly type: "task" | "node" | "job" | "cluster";
+  readonly job: string | null;
+  readonly service: string | null;
+  readonly slot: string | null;
+  readonly task: string | null;
+  readonly node: string | null;
+  /** The state before and after, where it is a transition. */
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly message: string;
+}
+
+export interface ClusterView {
+  readonly id: string;
+  readonly manager: string | null;
+  readonly term: number;
+  readonly commitIndex: number;
+  readonly voters: readonly string[];
+  readonly standbys: readonly string[];
+  readonly nodes: number;
+  readonly nodesReady: number;
+  readonly jobs: number;
+  readonly tasksRunning: number;
+  readonly tasksPending: number;
+  /** Whether the manager reaches a majority of the voters. */
+  readonly quorum: boolean;
+  readonly version: string;
+}
+
+/** The answer to a write. */
+export interface WriteView {
+  /** Of the job, after the write; null when the write was not about a job. */
+  readonly version: number | null;
+  /** Whether anything changed: the same file submitted twice changes nothing. */
+  readonly changed: boolean;
+}
+
+/** The answer to PUT /v1/jobs/{name}. */
+export interface JobPutView extends WriteView {
+  readonly name: string;
+  /** What in the Compose file has no effect and is harmless. */
+  readonly warnings: readonly ProblemView[];
+}
+
+/** One thing in a Compose file or a request: in an error's `details.problems`, or a warning. */
+export interface ProblemView {
+  readonly path: string;
+  /** From 1; 0 when it did not come from a file. */
+  readonly line: number;
+  readonly column: number;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** One line of a task's output. */
+export interface LogLineView {
+  readonly stream: "stdout" | "stderr";
+  readonly time: string;
+  /** Without the line end. */
+  readonly text: string;
+}
+
+export interface TokenView {
+  readonly token: string;
+}
+
+/** What one node knows of itself: /debug/raft, /readyz. */
+export interface LocalView {
+  readonly id: string;
+  readonly name: string;
+  readonly clusterId: string;
+  /** libp2p multiaddrs at which it listens, without the peer id. */
+  readonly addresses: readonly string[];
+  readonly raftId: number;
+  readonly role: "leader" | "follower" | "candidate" | "pre-candidate" | "learner" | "none";
+  readonly term: number;
+  readonly vote: number;
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly lastIndex: number;
+  readonly leader: number;
+  readonly manager: string | null;
+  readonly voters: readonly number[];
+  readonly learners: readonly number[];
+  readonly stateHash: string;
+  readonly ready: boolean;
+  readonly version: string;
+}
+
+/** /healthz: open to everyone on the machine, so it holds only what one who joins must know. */
+export interface HealthView {
+  readonly status: "ok";
+  readonly id: string;
+  readonly cluster: string;
+  /** libp2p multiaddrs at which the node listens, without the peer id. */
+  readonly addresses: readonly string[];
+}

@@ -1,0 +1,246 @@
+import type { Fault } from "../../lib/errors.ts";
+import { fault } from "../../lib/errors.ts";
+import { unreachable } from "../../lib/assert.ts";
+import type { ClusterState, StateEvent } from "../../state/cluster.ts";
+import type { NodeId } from "../../state/ids.ts";
+import { slotName, taskId } from "../../state/ids.ts";
+import type { NodeRecord } from "../../state/node-record.ts";
+import type { Resources } from "../../state/spec.ts";
+import { didYouMean } from "../../state/suggest.ts";
+import type { Task } from "../../state/task.ts";
+import { isTerminal } from "../../state/task.ts";
+import { isoTime, isoTimeOrNull } from "./iso-time.ts";
+import { jobView } from "./job-view.ts";
+import type { Query } from "./request.ts";
+import type {
+  ClusterView,
+  EventView,
+  NodeView,
+  ResourcesView,
+  TaskView,
+  UsageView,
+} from "./view-types.ts";
+
+/** What views need beyond the replicated state. */
+export interface ViewContext {
+  readonly manager: NodeId | null;
+  /** Raft ids. */
+  readonly voters: ReadonlySet<number>;
+  readonly learners: ReadonlySet<number>;
+  readonly usage: (node: NodeId) => UsageView | null;
+  readonly suspect: (node: NodeId) => boolean;
+}
+
+export interface AnswerContext extends ViewContext {
+  readonly term: number;
+  readonly commitIndex: number;
+  readonly quorum: boolean;
+  readonly orchVersion: string;
+}
+
+export type Answer =
+  | { readonly kind: "ok"; readonly body: unknown }
+  | { readonly kind: "refused"; readonly fault: Fault };
+
+/** Answers a query from the state as this node has it; lists are sorted by name, tasks by slot and age. */
+export function answer(
+  state: ClusterState,
+  query: Exclude<Query, { kind: "token" }>,
+  context: AnswerContext,
+): Answer {
+  switch (query.kind) {
+    case "nodes":
+      return ok(
+        [...state.nodes.values()].toSorted(byName).map((node) => nodeView(state, node, context)),
+      );
+    case "node": {
+      const node = state.findNode(query.node);
+      return node === undefined
+        ? noSuchNode(state, query.node)
+        : ok(nodeView(state, node, context));
+    }
+    case "jobs":
+      return ok([...state.jobs.values()].toSorted(byName).map((job) => jobView(state, job)));
+    case "job": {
+      const job = state.jobs.get(query.job);
+      return job === undefined ? noSuchJob(state, query.job) : ok(jobView(state, job));
+    }
+    case "tasks":
+      return listTasks(state, query);
+    case "task": {
+      const task = state.tasks.get(taskId(query.task)) ?? newestOfSlot(state, query.task);
+      return task === undefined ? noSuchTask(query.task) : ok(taskView(state, task));
+    }
+    case "cluster":
+      return ok(clusterView(state, context));
+    default:
+      return unreachable(query);
+  }
+}
+
+export function nodeView(state: ClusterState, node: NodeRecord, context: ViewContext): NodeView {
+  const allocated = state.allocated(node.id);
+  return {
+    id: node.id,
+    name: node.name,
+    status: node.liveness === "down" ? "down" : context.suspect(node.id) ? "suspect" : "ready",
+    role: context.voters.has(node.raftId)
+      ? "voter"
+      : context.learners.has(node.raftId)
+        ? "standby"
+        : "member",
+    manager: context.manager === node.id,
+    datacenter: node.datacenter,
+    labels: node.labels,
+    addresses: node.addresses,
+    publishAddress: node.publishAddress,
+    resources: resourcesView(node.resources),
+    allocated: resourcesView(allocated.resources),
+    usage: context.usage(node.id),
+    tasks: allocated.tasks,
+    version: node.orchVersion,
+    driver: node.drivers.join(","),
+    joinedAt: isoTime(node.joinedAtMs),
+  };
+}
+
+export function taskView(state: ClusterState, task: Task): TaskView {
+  const node = task.node === null ? undefined : state.nodes.get(task.node);
+  const address = node?.publishAddress ?? "";
+  const host = address.includes(":") ? `[${address}]` : address;
+  return {
+    id: task.id,
+    job: task.job,
+    service: task.service,
+    slot: slotName(task.job, task.service, task.slot),
+    node: task.node,
+    nodeName: node?.name ?? null,
+    state: task.state,
+    desired: task.desired,
+    healthy: task.healthy,
+    attempts: task.attempts,
+    image: task.spec.image,
+    ports: task.ports.map((port) => ({ ...port, address: `${host}:${port.host}` })),
+    exitCode: task.exitCode,
+    message: task.message,
+    previous: task.previous,
+    version: task.version,
+    createdAt: isoTime(task.createdAtMs),
+    startedAt: isoTimeOrNull(task.startedAtMs),
+    finishedAt: isoTimeOrNull(task.finishedAtMs),
+  };
+}
+
+export function eventView(event: StateEvent): EventView {
+  const { timeMs, ...rest } = event;
+  return { ...rest, time: isoTime(timeMs) };
+}
+
+function clusterView(state: ClusterState, context: AnswerContext): ClusterView {
+  const nodes = [...state.nodes.values()].toSorted(byName);
+  const withId = (ids: ReadonlySet<number>): string[] =>
+    nodes.filter((node) => ids.has(node.raftId)).map((node) => node.id);
+  return {
+    id: state.clusterId,
+    manager: context.manager,
+    term: context.term,
+    commitIndex: context.commitIndex,
+    voters: withId(context.voters),
+    standbys: withId(context.learners),
+    nodes: nodes.length,
+    nodesReady: nodes.filter((node) => node.liveness === "ready").length,
+    jobs: state.jobs.size,
+    tasksRunning: state.taskCount("running"),
+    tasksPending: state.taskCount("pending"),
+    quorum: context.quorum,
+    version: context.orchVersion,
+  };
+}
+
+function listTasks(state: ClusterState, query: Extract<Query, { kind: "tasks" }>): Answer {
+  const { job, service, all } = query;
+  if (job !== null && !state.jobs.has(job)) return noSuchJob(state, job);
+  const node = query.node === null ? null : state.findNode(query.node);
+  if (node === undefined) return noSuchNode(state, query.node ?? "");
+  // The smallest list that has them all.
+  const source =
+    job !== null
+      ? state.tasksOfJob(job)
+      : node !== null
+        ? state.tasksOfNode(node.id)
+        : state.tasks.values();
+  const wanted: Task[] = [];
+  for (const task of source) {
+    if (service !== null && task.service !== service) continue;
+    if (node !== null && task.node !== node.id) continue;
+    if (all || !isTerminal(task.state)) wanted.push(task);
+  }
+  if (service !== null && wanted.length === 0) {
+    const refusal = unknownService(state, job, service);
+    if (refusal !== null) return refusal;
+  }
+  // The order of creation stays within a slot: sorting is stable.
+  return ok(wanted.toSorted(bySlot).map((task) => taskView(state, task)));
+}
+
+function bySlot(a: Task, b: Task): number {
+  return compare(a.job, b.job) || compare(a.service, b.service) || a.slot - b.slot;
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return compare(a.name, b.name);
+}
+
+/** By code unit: the same on every machine, whatever its language. */
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
+
+/** A slot's name is `<job>.<service>.<n>`; a job's name has no dot, a service's may. */
+function newestOfSlot(state: ClusterState, name: string): Task | undefined {
+  const parts = /^([^.]+)\.(.+)\.(\d{1,6})$/.exec(name);
+  if (parts === null) return undefined;
+  const [, job = "", service = "", slot = ""] = parts;
+  return state.tasksOfSlot(job, service, Number(slot)).at(-1);
+}
+
+function resourcesView(resources: Resources): ResourcesView {
+  const { cpuMilli, memoryMib, diskMib } = resources;
+  return { cpuMilli, memoryMib, diskMib, gpus: 0 };
+}
+
+function ok(body: unknown): Answer {
+  return { kind: "ok", body };
+}
+
+function noSuchNode(state: ClusterState, node: string): Answer {
+  const names = [...state.nodes.values()].map((record) => record.name);
+  const hint = didYouMean(node, names, "orch node ls");
+  return { kind: "refused", fault: fault("not-found", `no node "${node}"`, hint, { node }) };
+}
+
+function noSuchJob(state: ClusterState, job: string): Answer {
+  const hint = didYouMean(job, state.jobs.keys(), "orch job ls");
+  return { kind: "refused", fault: fault("not-found", `no job "${job}"`, hint, { job }) };
+}
+
+function noSuchTask(task: string): Answer {
+  const message = `no task or slot "${task}"`;
+  return { kind: "refused", fault: fault("not-found", message, "See `orch ps --all`.", { task }) };
+}
+
+/** Null: the service is known, it only has no such tasks. */
+function unknownService(state: ClusterState, job: string | null, service: string): Answer | null {
+  const jobs = job === null ? [...state.jobs.values()] : [state.jobs.get(job)];
+  const names = new Set(
+    jobs.flatMap((known) => known?.spec.services.map(({ name }) => name) ?? []),
+  );
+  if (names.has(service)) return null;
+  const where = job === null ? "in any job" : `in job "${job}"`;
+  const hint = didYouMean(service, names, job === null ? "orch job ls" : `orch job status ${job}`);
+  return {
+    kind: "refused",
+    fault: fault("not-found", `no service "${service}" ${where}`, hint, { job, service }),
+  };
+}

@@ -1,0 +1,428 @@
+import type { Prng } from "../lib/prng.ts";
+import { fault } from "../lib/errors.ts";
+import type { Usage } from "../runtime/engine.ts";
+import { Worker, type WorkerOutput } from "../runtime/worker.ts";
+import type { StateEvent } from "../state/cluster.ts";
+import type { Millis, NodeId } from "../state/ids.ts";
+import type { NodeFacts } from "../state/node-record.ts";
+import type { Effect, Event } from "./core/effect.ts";
+import { EVENTS_KEPT, GOSSIP_MAX_MS, GOSSIP_MIN_MS, GOSSIP_PER_SECOND } from "./core/defaults.ts";
+import { localView } from "./core/local-view.ts";
+import { Manager } from "./core/manager.ts";
+import { connectList, membersOf } from "./core/members.ts";
+import type { Member, NodeMessage } from "./core/message.ts";
+import { type AppliedEntry, Replica } from "./core/replica.ts";
+import { Requests } from "./core/requests.ts";
+import type { Request } from "./core/request.ts";
+import { SessionClient } from "./core/session-client.ts";
+import { staleAnswer } from "./core/stale.ts";
+import type { LocalView } from "./core/view-types.ts";
+import type { DiskImage, Identity } from "./storage.ts";
+
+export interface NodeConfig {
+  readonly identity: Identity;
+  readonly facts: NodeFacts;
+  readonly orchVersion: string;
+}
+
+/**
+ * One node, whole: events in, effects out, no clock, chance or I/O of its own. The same class runs behind
+ * `driver.ts` and in the simulator. `now` never runs backwards.
+ */
+export class Node {
+  readonly #self: NodeId;
+  readonly #config: NodeConfig;
+  readonly #replica: Replica;
+  readonly #worker: Worker;
+  readonly #requests: Requests;
+  readonly #session: SessionClient;
+  #manager: Manager | null = null;
+  #effects: Effect[] = [];
+  /** Messages of this node to itself: handled before the call ends. */
+  #inbox: NodeMessage[] = [];
+  #members: readonly Member[];
+  #membersStamp = 0;
+  #membersFrom: unknown[] = [];
+  #joinSecret: string | null = null;
+  /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
+  readonly #routes: Map<number, NodeId> = new Map();
+  readonly #lostPeers: Map<NodeId, Millis> = new Map();
+  readonly #gossiped: Map<NodeId, { usage: Usage; atMs: Millis; count: number }> = new Map();
+  #usage: Usage | null = null;
+  #gossipAtMs: Millis = 0;
+  #gossipCount = 0;
+  #events: StateEvent[] = [];
+  #workerWakeAtMs: Millis | null = null;
+  #now: Millis;
+
+  constructor(config: NodeConfig, image: DiskImage, prng: Prng, now: Millis) {
+    const { identity } = config;
+    this.#config = config;
+    this.#self = identity.node;
+    this.#now = now;
+    this.#replica = new Replica(identity.raftId, image, prng);
+    this.#worker = new Worker({ memory: image.worker });
+    const send = (to: NodeId, message: NodeMessage): void => this.#send(to, message);
+    this.#requests = new Requests({
+      send,
+      reply: (id, response) => this.#effects.push({ kind: "reply", id, response }),
+    });
+    this.#session = new SessionClient({
+      facts: config.facts,
+      reports: () => this.#worker.reports(),
+      send,
+    });
+    this.#members = identity.peers.map(({ id, raftId, addresses }) => ({
+      id,
+      raftId,
+      name: "",
+      addresses,
+      holdsLog: true,
+    }));
+  }
+
+  /** Advances by one event. The effects are to be performed in order. */
+  handle(event: Event, now: Millis): Effect[] {
+    this.#now = Math.max(this.#now, now);
+    this.#effects = [];
+    const released: Parameters<Replica["take"]>[0] = [];
+    if (event.kind === "persisted") this.#replica.persisted(event.write, released);
+    else this.#dispatch(event);
+    this.#settle(released);
+    return this.#effects;
+  }
+
+  /** Who this node knows of: also what a joiner is told. */
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  get isManager(): boolean {
+    return this.#manager !== null;
+  }
+
+  get holdsLog(): boolean {
+    return this.#replica.holdsLog;
+  }
+
+  /** The manager as far as this node knows. */
+  get manager(): NodeId | null {
+    if (this.#manager !== null) return this.#self;
+    return this.#leader() ?? this.#session.manager;
+  }
+
+  /** Events after `index` that are still in memory, oldest first. */
+  eventsSince(index: number): readonly StateEvent[] {
+    return this.#events.filter((event) => event.index > index);
+  }
+
+  local(): LocalView {
+    return localView(this.#replica, this.#config, this.manager);
+  }
+
+  /** For checkers: what this node has applied and holds. */
+  get replica(): Replica {
+    return this.#replica;
+  }
+
+  get worker(): Worker {
+    return this.#worker;
+  }
+
+  #dispatch(event: Exclude<Event, { kind: "persisted" }>): void {
+    switch (event.kind) {
+      case "tick":
+        this.#tick();
+        return;
+      case "message":
+        this.#message(event.from, event.message);
+        return;
+      case "peer-up":
+        this.#lostPeers.delete(event.peer);
+        return;
+      case "peer-lost":
+        this.#peerLost(event.peer);
+        return;
+      case "request":
+        this.#request(event.id, event.request, event.timeoutMs);
+        return;
+      case "engine-listed":
+        this.#work(this.#worker.listed(event.statuses, this.#now));
+        return;
+      case "container":
+        this.#work(this.#worker.observed(event.status, this.#now));
+        return;
+      case "step-done":
+        this.#work(this.#worker.stepDone(event.task, event.step, event.outcome, this.#now));
+        return;
+      case "usage":
+        this.#usage = event.usage;
+        return;
+      case "gossip":
+        this.#gossip(event.from, event.digest);
+        return;
+      case "continue":
+        return;
+    }
+  }
+
+  #tick(): void {
+    this.#replica.raft.tick();
+    this.#manager?.tick(this.#now);
+    const holders = this.#members
+      .filter(({ id, holdsLog }) => holdsLog && id !== this.#self)
+      .map(({ id }) => id);
+    this.#session.tick(this.#leader(), holders, this.#usage, this.#now);
+    if (this.#workerWakeAtMs !== null && this.#now >= this.#workerWakeAtMs) {
+      this.#work(this.#worker.tick(this.#now));
+    }
+    this.#publish();
+  }
+
+  /** Gossips this node's digest, the rarer the more nodes there are. */
+  #publish(): void {
+    const spread = (this.#members.length * 1000) / GOSSIP_PER_SECOND;
+    const everyMs = Math.min(Math.max(spread, GOSSIP_MIN_MS), GOSSIP_MAX_MS);
+    if (this.#now - this.#gossipAtMs < everyMs) return;
+    this.#gossipAtMs = this.#now;
+    this.#gossipCount = Math.max(this.#gossipCount + 1, this.#now);
+    this.#effects.push({
+      kind: "gossip",
+      digest: {
+        usage: this.#usage,
+        tasks: this.#worker.live(),
+        orchVersion: this.#config.orchVersion,
+        count: this.#gossipCount,
+      },
+    });
+  }
+
+  #gossip(from: NodeId, digest: Extract<Event, { kind: "gossip" }>["digest"]): void {
+    const known = this.#gossiped.get(from);
+    if (digest.usage === null || (known !== undefined && known.count >= digest.count)) return;
+    this.#gossiped.set(from, { usage: digest.usage, atMs: this.#now, count: digest.count });
+  }
+
+  #peerLost(peer: NodeId): void {
+    if (!this.#lostPeers.has(peer)) this.#lostPeers.set(peer, this.#now);
+    const member = this.#members.find(({ id }) => id === peer);
+    if (member !== undefined) this.#replica.raft.peerLost(member.raftId);
+    this.#manager?.peerLost(peer, this.#now);
+    this.#session.peerLost(peer);
+  }
+
+  /** The node that leads as far as Raft here knows; null when it is not known, or not to this node. */
+  #leader(): NodeId | null {
+    if (!this.#replica.holdsLog) return null;
+    const { leader } = this.#replica.raft;
+    if (leader === this.#replica.raftId) return this.#self;
+    return this.#members.find(({ raftId }) => raftId === leader)?.id ?? null;
+  }
+
+  #request(id: number, request: Request, timeoutMs: number): void {
+    if (request.kind === "read" && request.stale) {
+      const response = staleAnswer(this.#replica, request.query, this.#config, this.manager);
+      this.#effects.push({ kind: "reply", id, response });
+      return;
+    }
+    this.#requests.submit(id, request, timeoutMs, this.#now);
+  }
+
+  #send(to: NodeId, message: NodeMessage): void {
+    if (to === this.#self) this.#inbox.push(message);
+    else this.#effects.push({ kind: "send", to, message });
+  }
+
+  #message(from: NodeId, message: NodeMessage): void {
+    switch (message.kind) {
+      case "raft":
+        this.#raft(from, message);
+        return;
+      case "forward":
+        this.#forward(from, message.id, message.request);
+        return;
+      case "forwarded":
+        this.#requests.forwarded(message.id, message.outcome, this.#now);
+        return;
+      case "session-open":
+      case "session-beat":
+      case "session-reports":
+        this.#serve(from, message);
+        return;
+      case "session-set":
+      case "session-refused":
+      case "session-removed":
+      case "session-beat-reply":
+      case "session-reports-ack":
+        this.#follow(from, message);
+        return;
+    }
+  }
+
+  #raft(from: NodeId, { clusterId, message }: Extract<NodeMessage, { kind: "raft" }>): void {
+    const member = this.#members.find(({ id }) => id === from);
+    const isOurs =
+      clusterId === this.#config.identity.clusterId && message.to === this.#replica.raftId;
+    // A node speaks in Raft under the id that it has now, not under one it has lost.
+    if (!isOurs || (member !== undefined && member.raftId !== message.from)) return;
+    this.#routes.set(message.from, from);
+    this.#replica.raft.step(message);
+  }
+
+  #forward(from: NodeId, id: number, request: Request): void {
+    if (this.#manager !== null) this.#manager.request(from, id, request, this.#now);
+    else {
+      const outcome = { kind: "try-again", manager: this.manager, tried: false } as const;
+      this.#send(from, { kind: "forwarded", id, outcome });
+    }
+  }
+
+  /** A worker speaks to the manager. */
+  #serve(
+    from: NodeId,
+    m: Extract<NodeMessage, { kind: "session-open" | "session-beat" | "session-reports" }>,
+  ): void {
+    const manager = this.#manager;
+    if (manager === null) {
+      this.#send(from, { kind: "session-refused", session: m.session, manager: this.#leader() });
+    } else if (m.kind === "session-open") {
+      manager.opened(from, m.session, m.facts, m.reports, this.#now);
+    } else if (m.kind === "session-beat") {
+      manager.beat(from, m.session, m.usage, m.seq, this.#now);
+    } else {
+      manager.reported(from, m.session, m.batch, m.reports, this.#now);
+    }
+  }
+
+  /** The manager speaks to its worker. */
+  #follow(
+    from: NodeId,
+    m: Exclude<
+      Extract<NodeMessage, { session: number }>,
+      { kind: "session-open" | "session-beat" | "session-reports" }
+    >,
+  ): void {
+    switch (m.kind) {
+      case "session-set": {
+        const set = this.#session.accept(from, m, this.#now);
+        if (set === null) return;
+        if (set.members !== null && !this.#replica.holdsLog) {
+          this.#learnMembers(set.members, set.joinSecret);
+        }
+        this.#work(this.#worker.assign(set, this.#now));
+        return;
+      }
+      case "session-refused":
+        this.#session.refused(m.session, m.manager, this.#now);
+        return;
+      case "session-removed":
+        this.#effects.push({
+          kind: "stop",
+          fault: fault(
+            "removed",
+            "this node is no member of the cluster any more",
+            "To bring the machine back, join it again with an empty --data-dir.",
+          ),
+        });
+        return;
+      case "session-beat-reply":
+        this.#session.heard(from, m.session, this.#now);
+        return;
+      case "session-reports-ack":
+        this.#session.acknowledged(m.session, m.batch, this.#now);
+        return;
+    }
+  }
+
+  #work(output: WorkerOutput): void {
+    for (const step of output.steps) this.#effects.push({ kind: "engine", step });
+    if (output.memory !== null) this.#replica.remember({ worker: output.memory });
+    this.#workerWakeAtMs = output.wakeAtMs;
+    if (output.reports.length > 0) this.#session.report(output.reports, this.#now);
+  }
+
+  /** Does all that follows from the event, until nothing follows any more. */
+  #settle(released: Parameters<Replica["take"]>[0]): void {
+    let messages = released;
+    for (;;) {
+      const output = this.#replica.take(messages);
+      messages = [];
+      for (const message of output.messages) this.#sendRaft(message);
+      if (output.persist !== null) this.#effects.push({ kind: "persist", ...output.persist });
+      this.#applied(output.applied);
+      this.#changeRole();
+      if (this.#manager !== null) {
+        this.#manager.applied(output.applied);
+        this.#manager.confirmed(output.reads);
+        this.#manager.plan(this.#now);
+        this.#manager.dispatch({ list: this.#members, stamp: this.#membersStamp }, this.#now);
+      }
+      this.#requests.flush(this.manager, this.#now);
+      if (output.more) {
+        this.#effects.push({ kind: "again" });
+        return;
+      }
+      if (this.#inbox.length === 0 && output.applied.length === 0 && output.persist === null)
+        return;
+      const inbox = this.#inbox;
+      this.#inbox = [];
+      for (const message of inbox) this.#message(this.#self, message);
+    }
+  }
+
+  #sendRaft(message: Extract<NodeMessage, { kind: "raft" }>["message"]): void {
+    const member = this.#members.find(({ raftId }) => raftId === message.to);
+    const to = member?.id ?? this.#routes.get(message.to);
+    if (to === undefined) return;
+    this.#send(to, { kind: "raft", clusterId: this.#config.identity.clusterId, message });
+  }
+
+  #applied(entries: readonly AppliedEntry[]): void {
+    const events = entries.flatMap((entry) => entry.events);
+    if (events.length > 0) {
+      this.#events.push(...events);
+      if (this.#events.length > EVENTS_KEPT * 1.1) this.#events = this.#events.slice(-EVENTS_KEPT);
+      this.#effects.push({ kind: "events", events });
+    }
+    const { state, membership, holdsLog } = this.#replica;
+    if (!holdsLog || state.clusterId === "") return;
+    const from = [state.membersIndex, membership];
+    if (from.every((part, i) => part === this.#membersFrom[i])) return;
+    this.#membersFrom = from;
+    this.#learnMembers(membersOf(state, membership), state.joinSecret);
+  }
+
+  #learnMembers(members: readonly Member[], joinSecret: string): void {
+    this.#members = members;
+    this.#membersStamp += 1;
+    this.#joinSecret = joinSecret;
+    const connect = connectList(this.#self, members);
+    this.#effects.push({ kind: "members", members, connect, joinSecret: this.#joinSecret });
+    const peers = connect
+      .filter(({ holdsLog }) => holdsLog)
+      .map(({ id, raftId, addresses }) => ({ id, raftId, addresses }));
+    if (peers.length > 0) {
+      this.#replica.remember({ identity: { ...this.#config.identity, peers } });
+    }
+  }
+
+  #changeRole(): void {
+    const manages = this.#replica.isManager;
+    if (manages && this.#manager === null) {
+      this.#manager = new Manager(
+        {
+          self: this.#self,
+          replica: this.#replica,
+          orchVersion: this.#config.orchVersion,
+          lostPeers: this.#lostPeers,
+          gossipedUsage: (node) => this.#gossiped.get(node) ?? null,
+          send: (to, message) => this.#send(to, message),
+        },
+        this.#now,
+      );
+    } else if (this.#manager !== null && this.#replica.raft.role !== "leader") {
+      this.#manager.resign();
+      this.#manager = null;
+    }
+  }
+}

@@ -1,0 +1,20 @@
+import type { TaskId } from "../state/ids.ts";
+import type { ContainerSpec } from "./engine.ts";
+import type { RestartPolicy } from "../state/spec.ts";
+import type { TaskReport } from "../state/task.ts";
+
+/** One task as its worker is told to run it. */
+export interface Assignment {
+  readonly task: TaskId;
+  readonly desired: "running" | "stopped";
+  readonly container: ContainerSpec;
+  readonly restart: RestartPolicy;
+  readonly stopGraceMs: number;
+}
+
+/** What a worker keeps through a restart: it goes on with it before, and without, any manager. */
+export interface WorkerMemory {
+  readonly assignments: readonly Assignment[];
+  /** What it last reported of each: so that attempts are counted, and ends remembered, through a restart. */
+  readonly reports: readonly TaskReport[];
+}

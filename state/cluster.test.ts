@@ -1,0 +1,475 @@
+import { describe, expect, it } from "vitest";
+import { AssertionError } from "../lib/assert.ts";
+import {
+  idOf,
+  jobSpec,
+  nodeFacts,
+  serviceSpec,
+  taskReport,
+  TestCluster,
+} from "../test/fixtures/cluster.ts";
+import { ClusterState, decodeEnvelope, encodeEnvelope } from "./cluster.ts";
+import type { Envelope } from "./command.ts";
+import { taskId } from "./ids.ts";
+
+function code(outcome: ReturnType<TestCluster["apply"]>): string {
+  return outcome.kind === "refused"
+    ? outcome.fault.code
+    : `done ${outcome.changed} ${outcome.version}`;
+}
+
+/** One task, placed on one of two nodes. */
+function started(): TestCluster {
+  const cluster = new TestCluster();
+  cluster.admit("a", "b");
+  cluster.put("j", serviceSpec("s"));
+  cluster.pass();
+  return cluster;
+}
+
+describe("cluster and nodes", () => {
+  it("is founded once", () => {
+    const cluster = new TestCluster();
+    expect(cluster.state.clusterId).toBe("");
+    expect(code(cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "s" }))).toBe(
+      "done true null",
+    );
+    expect(code(cluster.apply({ kind: "cluster-init", clusterId: "c2", joinSecret: "t" }))).toBe(
+      "already-initialized",
+    );
+    expect([cluster.state.clusterId, cluster.state.joinSecret, cluster.state.membersIndex]).toEqual(
+      ["c1", "s", 1],
+    );
+  });
+
+  it("gives every admission a raft id of its own and retires the old one", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a", "b");
+    cluster.liveness("a", "down");
+    cluster.now += 5;
+    cluster.admit("a");
+    const node = cluster.state.nodes.get(idOf("a"));
+    expect(node).toMatchObject({ name: "a", raftId: 3, liveness: "ready", joinedAtMs: 1_000_000 });
+    expect(cluster.state.nodeByRaftId(3)).toBe(node);
+    expect(cluster.state.nodeByRaftId(1)).toBeUndefined();
+    expect([1, 2, 3].map((id) => cluster.state.isRetired(id))).toEqual([true, false, false]);
+  });
+
+  it("keeps names apart, also when facts change", () => {
+    const cluster = new TestCluster();
+    cluster.apply({ kind: "node-admit", node: idOf("x"), facts: nodeFacts("web") });
+    cluster.apply({ kind: "node-admit", node: idOf("y"), facts: nodeFacts("web") });
+    cluster.apply({ kind: "node-admit", node: idOf("z"), facts: nodeFacts("web") });
+    expect([...cluster.state.nodes.values()].map((node) => node.name)).toEqual([
+      "web",
+      "web-2",
+      "web-3",
+    ]);
+    expect(
+      code(cluster.apply({ kind: "node-facts", node: idOf("y"), facts: nodeFacts("web") })),
+    ).toBe("done false null");
+    expect(
+      code(cluster.apply({ kind: "node-facts", node: idOf("x"), facts: nodeFacts("db") })),
+    ).toBe("done true null");
+    expect(cluster.state.findNode("db")?.id).toBe(idOf("x"));
+    expect(cluster.state.findNode("web")).toBeUndefined();
+    expect(cluster.state.findNode(idOf("y"))?.name).toBe("web-2");
+  });
+
+  it("says at which index members changed: not for facts that say the same", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    cluster.apply({ kind: "node-facts", node: idOf("a"), facts: nodeFacts("a") });
+    expect(cluster.state.membersIndex).toBe(1);
+    cluster.apply({
+      kind: "node-facts",
+      node: idOf("a"),
+      facts: nodeFacts("a", { addresses: [] }),
+    });
+    expect(cluster.state.membersIndex).toBe(3);
+    expect(
+      code(cluster.apply({ kind: "node-facts", node: idOf("q"), facts: nodeFacts("q") })),
+    ).toBe("not-found");
+  });
+
+  it("loses the tasks of a node that goes down, and their room with them", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    cluster.put("j", serviceSpec("s", { replicas: 3 }));
+    cluster.settle();
+    expect(cluster.state.allocated(idOf("a"))).toMatchObject({
+      tasks: 3,
+      resources: { cpuMilli: 300 },
+    });
+    cluster.apply({ kind: "task-stop", task: cluster.task("j", "s", 1).id });
+    cluster.liveness("a", "down");
+    const states = cluster.state.tasksOfJob("j").map((task) => [task.state, task.message]);
+    expect(states).toEqual([
+      ["lost", "its node a went down before it had confirmed the stop"],
+      ["lost", "its node a went down"],
+      ["lost", "its node a went down"],
+    ]);
+    expect(cluster.state.allocated(idOf("a"))).toMatchObject({
+      tasks: 0,
+      resources: { cpuMilli: 0 },
+    });
+    expect(cluster.state.nodeChangedIndex(idOf("a"))).toBe(cluster.log.length);
+    cluster.liveness("a", "ready");
+    expect(cluster.state.nodes.get(idOf("a"))?.liveness).toBe("ready");
+    expect(cluster.state.tasksOfJob("j").every((task) => task.state === "lost")).toBe(true);
+  });
+});
+
+describe("jobs", () => {
+  it("counts versions, and does nothing for the same spec again", () => {
+    const cluster = new TestCluster();
+    expect(code(cluster.put("j", serviceSpec("s")))).toBe("done true 1");
+    expect(code(cluster.put("j", serviceSpec("s")))).toBe("done false 1");
+    expect(code(cluster.put("j", serviceSpec("s", { replicas: 2 })))).toBe("done true 2");
+  });
+
+  it("does not take another order of keys for another spec", () => {
+    const cluster = new TestCluster();
+    cluster.put("j", serviceSpec("s", { environment: { A: "1", B: "2" } }));
+    expect(code(cluster.put("j", serviceSpec("s", { environment: { B: "2", A: "1" } })))).toBe(
+      "done false 1",
+    );
+  });
+
+  it("gives a service a new version when more than its replicas changed", () => {
+    const cluster = new TestCluster();
+    cluster.put("j", serviceSpec("s"), serviceSpec("t"));
+    cluster.put(
+      "j",
+      serviceSpec("s", { replicas: 4 }),
+      serviceSpec("t", { image: "nginx:2" }),
+      serviceSpec("constructor"),
+    );
+    expect(cluster.state.jobs.get("j")?.serviceVersions).toEqual({ s: 1, t: 2, constructor: 2 });
+  });
+
+  it("refuses a version that is not the job's, and says both", () => {
+    const cluster = new TestCluster();
+    cluster.put("j", serviceSpec("s"));
+    const put = (ifVersion: number) =>
+      cluster.apply({
+        kind: "job-put",
+        spec: jobSpec("j", serviceSpec("s", { replicas: 2 })),
+        ifVersion,
+      });
+    const refused = put(0);
+    expect(code(refused)).toBe("version-mismatch");
+    expect(refused.kind === "refused" && refused.fault.details).toEqual({
+      job: "j",
+      expected: 0,
+      actual: 1,
+    });
+    expect(code(put(7))).toBe("version-mismatch");
+    expect(code(put(1))).toBe("done true 2");
+    const missing = cluster.apply({
+      kind: "job-put",
+      spec: jobSpec("k", serviceSpec("s")),
+      ifVersion: 3,
+    });
+    expect(missing.kind === "refused" && missing.fault.message).toBe(
+      'job "k" does not exist; version 3 was expected',
+    );
+  });
+
+  it.each([
+    ["replicas above the bound", serviceSpec("s", { replicas: 100_001 })],
+    ["negative replicas", serviceSpec("s", { replicas: -1 })],
+    ["half a replica", serviceSpec("s", { replicas: 0.5 })],
+    [
+      "negative memory",
+      serviceSpec("s", { reservations: { cpuMilli: 0, memoryMib: -1, diskMib: 0 } }),
+    ],
+    [
+      "a port out of range",
+      serviceSpec("s", { ports: [{ container: 80, host: 70_000, protocol: "tcp" }] }),
+    ],
+    ["a bad name", serviceSpec("__proto__")],
+    [
+      "one host port twice",
+      serviceSpec("s", {
+        ports: [
+          { container: 80, host: 80, protocol: "tcp" },
+          { container: 81, host: 80, protocol: "tcp" },
+        ],
+      }),
+    ],
+  ])("refuses %s", (_, service) => {
+    expect(code(new TestCluster().put("j", service))).toBe("invalid");
+  });
+
+  it("refuses bad names and services that are missing or named twice", () => {
+    expect(code(new TestCluster().put("a.b", serviceSpec("s")))).toBe("invalid");
+    expect(code(new TestCluster().put("j"))).toBe("invalid");
+    expect(code(new TestCluster().put("j", serviceSpec("s"), serviceSpec("s")))).toBe("invalid");
+  });
+
+  it("stops a service, then the rest, then starts all again when it is put again", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    cluster.put("j", serviceSpec("s"), serviceSpec("t"));
+    cluster.settle();
+    expect(code(cluster.apply({ kind: "job-stop", job: "j", service: "s" }))).toBe("done true 1");
+    expect(code(cluster.apply({ kind: "job-stop", job: "j", service: "s" }))).toBe("done false 1");
+    expect(cluster.task("j", "s", 1)).toMatchObject({ state: "running", desired: "stopped" });
+    expect(cluster.task("j", "t", 1)).toMatchObject({ desired: "running" });
+    expect(code(cluster.apply({ kind: "job-stop", job: "j", service: null }))).toBe("done true 1");
+    expect(cluster.state.jobs.get("j")?.stopped).toEqual(["s", "t"]);
+    cluster.settle();
+    expect(cluster.live("j")).toEqual([]);
+    expect(code(cluster.put("j", serviceSpec("s"), serviceSpec("t")))).toBe("done true 2");
+    cluster.settle();
+    expect(cluster.live("j").map((task) => [task.service, task.state])).toEqual([
+      ["s", "running"],
+      ["t", "running"],
+    ]);
+  });
+
+  it("ends a pending task at once when its job is stopped", () => {
+    const cluster = new TestCluster();
+    cluster.put("j", serviceSpec("s"));
+    cluster.pass();
+    expect(cluster.task("j", "s", 1).state).toBe("pending");
+    cluster.apply({ kind: "job-stop", job: "j", service: null });
+    expect(cluster.task("j", "s", 1)).toMatchObject({
+      state: "stopped",
+      finishedAtMs: cluster.now,
+    });
+  });
+
+  it("names the likely job or service when there is none of that name", () => {
+    const cluster = new TestCluster();
+    cluster.put("website", serviceSpec("frontend"));
+    const job = cluster.apply({ kind: "job-stop", job: "webiste", service: null });
+    expect(job.kind === "refused" && [job.fault.code, job.fault.hint]).toEqual([
+      "not-found",
+      'Did you mean "website"? See `orch job ls`.',
+    ]);
+    const service = cluster.apply({ kind: "job-stop", job: "website", service: "fronted" });
+    expect(service.kind === "refused" && service.fault.hint).toContain('"frontend"');
+    expect(code(cluster.apply({ kind: "task-stop", task: taskId("zz-9") }))).toBe("not-found");
+  });
+});
+
+describe("reports", () => {
+  it("takes steps forward and emits each as an event", () => {
+    const cluster = started();
+    cluster.report(cluster.task("j", "s", 1), "preparing");
+    cluster.report(cluster.task("j", "s", 1), "running", { startedAtMs: 5 });
+    cluster.report(cluster.task("j", "s", 1), "failed", {
+      exitCode: 3,
+      finishedAtMs: 9,
+      message: "exit 3",
+    });
+    const moves = cluster.events
+      .filter((event) => event.type === "task")
+      .map((event) => `${event.from}>${event.to}`);
+    expect(moves).toEqual([
+      "null>assigned",
+      "assigned>preparing",
+      "preparing>running",
+      "running>failed",
+    ]);
+    expect(cluster.task("j", "s", 1)).toMatchObject({
+      exitCode: 3,
+      startedAtMs: 5,
+      finishedAtMs: 9,
+    });
+    expect(cluster.events.at(-1)).toMatchObject({
+      slot: "j.s.1",
+      message: "exit 3",
+      index: cluster.log.length,
+    });
+  });
+
+  it("passes by steps back, other nodes' tasks, unknown tasks, and all after the end", () => {
+    const cluster = started();
+    const task = cluster.task("j", "s", 1);
+    cluster.report(task, "running");
+    const hash = cluster.state.hash();
+    cluster.report(task, "starting");
+    const other = task.node === idOf("a") ? idOf("b") : idOf("a");
+    cluster.apply({ kind: "task-reports", node: other, reports: [taskReport(task.id, "failed")] });
+    cluster.apply({
+      kind: "task-reports",
+      node: idOf("a"),
+      reports: [taskReport(taskId("9-9"), "failed")],
+    });
+    cluster.report(task, "running", { attempts: 1.5 });
+    expect(cluster.state.hash()).toBe(hash);
+    cluster.report(task, "failed");
+    const ended = cluster.task("j", "s", 1);
+    cluster.report(task, "failed", { message: "again" });
+    cluster.report(task, "stopped");
+    expect(cluster.task("j", "s", 1)).toBe(ended);
+  });
+
+  it("takes changed fields within a state", () => {
+    const cluster = started();
+    cluster.report(cluster.task("j", "s", 1), "running");
+    cluster.report(cluster.task("j", "s", 1), "running", { healthy: false, attempts: 2 });
+    expect(cluster.task("j", "s", 1)).toMatchObject({
+      state: "running",
+      healthy: false,
+      attempts: 2,
+    });
+    expect(cluster.events.at(-1)).toMatchObject({ from: null, to: null, message: "attempt 2" });
+  });
+
+  it("does not believe a worker's clock that is ahead", () => {
+    const cluster = started();
+    cluster.report(cluster.task("j", "s", 1), "complete", {
+      finishedAtMs: cluster.now + 3_600_000,
+    });
+    expect(cluster.task("j", "s", 1).finishedAtMs).toBe(cluster.now);
+  });
+});
+
+describe("plans", () => {
+  it("passes by what no longer fits", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    const port = { container: 80, host: 8080, protocol: "tcp" } as const;
+    cluster.put("j", serviceSpec("s", { replicas: 2, ports: [port] }));
+    const step = {
+      kind: "create",
+      job: "j",
+      service: "s",
+      slot: 1,
+      version: 1,
+      previous: null,
+      rejections: 0,
+      node: idOf("a"),
+      ports: [port],
+      message: "",
+    } as const;
+    const changed = (change: object): boolean => {
+      const outcome = cluster.apply({ kind: "plan", steps: [{ ...step, ...change }] });
+      return outcome.kind === "done" && outcome.changed;
+    };
+    expect(changed({ version: 2 })).toBe(false);
+    expect(changed({ slot: 3 })).toBe(false);
+    expect(changed({ slot: 0 })).toBe(false);
+    expect(changed({ job: "k" })).toBe(false);
+    expect(changed({ service: "constructor" })).toBe(false);
+    expect(changed({ node: idOf("q") })).toBe(false);
+    expect(changed({ ports: [] })).toBe(false);
+    expect(changed({ ports: [{ ...port, host: 8081 }] })).toBe(false);
+    expect(changed({ previous: taskId("1-1") })).toBe(false);
+    expect(changed({})).toBe(true);
+    expect(changed({})).toBe(false);
+    expect(changed({ slot: 2 })).toBe(false);
+    expect(changed({ slot: 2, node: null, ports: [] })).toBe(true);
+    const pending = cluster.task("j", "s", 2);
+    const assign = {
+      kind: "assign",
+      task: pending.id,
+      node: idOf("a"),
+      ports: [port],
+      message: "",
+    } as const;
+    expect(cluster.apply({ kind: "plan", steps: [assign] })).toMatchObject({ changed: false });
+    cluster.report(cluster.task("j", "s", 1), "failed");
+    expect(cluster.apply({ kind: "plan", steps: [assign] })).toMatchObject({ changed: true });
+    cluster.apply({ kind: "plan", steps: [{ kind: "forget", task: pending.id }] });
+    expect(cluster.state.tasks.has(pending.id)).toBe(true);
+  });
+
+  it("numbers the tasks of one entry by index and place", () => {
+    const cluster = new TestCluster();
+    cluster.put("j", serviceSpec("s", { replicas: 2 }));
+    cluster.pass();
+    expect([...cluster.state.tasks.keys()]).toEqual(["2-0", "2-1"]);
+  });
+
+  it("lists a node's tasks in the order of creation, whenever they were placed", () => {
+    const cluster = new TestCluster();
+    cluster.put(
+      "j",
+      serviceSpec("s", {
+        replicas: 12,
+        constraints: [{ attribute: "node.name", operator: "==", value: "a" }],
+      }),
+    );
+    cluster.pass();
+    cluster.put(
+      "k",
+      serviceSpec("s", {
+        replicas: 2,
+        constraints: [{ attribute: "node.name", operator: "==", value: "a" }],
+      }),
+    );
+    cluster.admit("a");
+    const pending = cluster.state.tasksOfJob("j");
+    cluster.pass();
+    expect(
+      cluster.state
+        .tasksOfNode(idOf("a"))
+        .slice(0, 12)
+        .map((task) => task.id),
+    ).toEqual(pending.map((task) => task.id));
+    expect(cluster.state.tasksOfNode(idOf("a"))).toHaveLength(14);
+  });
+});
+
+describe("keys", () => {
+  it("applies a key once and answers alike, refusals too", () => {
+    const cluster = new TestCluster();
+    const stop = { kind: "job-stop", job: "j", service: null } as const;
+    expect(code(cluster.apply(stop, "k1"))).toBe("not-found");
+    cluster.put("j", serviceSpec("s"));
+    expect(code(cluster.apply(stop, "k1"))).toBe("not-found");
+    expect(cluster.state.jobs.get("j")?.stopped).toEqual([]);
+    expect(code(cluster.apply(stop, "k2"))).toBe("done true 1");
+    expect(code(cluster.apply(stop, "k2"))).toBe("done true 1");
+    expect(cluster.state.answered("k2")).toEqual({ kind: "done", changed: true, version: 1 });
+    expect(cluster.state.answered("k3")).toBeUndefined();
+  });
+
+  it("forgets the oldest keys beyond 10,000", () => {
+    const cluster = new TestCluster();
+    for (let i = 0; i < 10_001; i++)
+      cluster.apply({ kind: "job-stop", job: "j", service: null }, `k${i}`);
+    expect(cluster.state.answered("k0")).toBeUndefined();
+    expect(cluster.state.answered("k1")).toBeDefined();
+    expect(cluster.state.answered("k10000")).toBeDefined();
+  });
+});
+
+describe("envelopes", () => {
+  it("come back as they were", () => {
+    const envelope: Envelope = {
+      command: {
+        kind: "job-put",
+        spec: jobSpec("j", serviceSpec("s", { environment: { A: "ü\ud800" } })),
+        ifVersion: 0,
+      },
+      timeMs: 7,
+      key: "k",
+    };
+    expect(decodeEnvelope(encodeEnvelope(envelope))).toEqual(envelope);
+  });
+
+  it.each([
+    ["an unknown command", { command: { kind: "toString" }, timeMs: 1, key: null }],
+    ["a missing field", { command: { kind: "task-stop" }, timeMs: 1, key: null }],
+    ["no time", { command: { kind: "plan", steps: [] }, key: null }],
+    ["a key of another type", { command: { kind: "plan", steps: [] }, timeMs: 1, key: 3 }],
+    ["no object", 3],
+  ])("stop the process at %s", (_, value) => {
+    const bytes = new TextEncoder().encode(JSON.stringify(value));
+    expect(() => decodeEnvelope(bytes)).toThrow(AssertionError);
+  });
+
+  it("are applied in order only", () => {
+    const state = new ClusterState();
+    const envelope: Envelope = { command: { kind: "plan", steps: [] }, timeMs: 1, key: null };
+    state.apply(3, envelope);
+    expect(state.lastIndex).toBe(3);
+    expect(() => state.apply(3, envelope)).toThrow(AssertionError);
+  });
+});

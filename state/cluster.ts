@@ -1,0 +1,222 @@
+import { assert, unreachable } from "../lib/assert.ts";
+import type { Fault } from "../lib/errors.ts";
+import type { Allocation } from "./allocation.ts";
+import { applyJobPut, applyJobStop, applyTaskStop } from "./apply-jobs.ts";
+import { applyAdmit, applyFacts, applyInit, applyLiveness } from "./apply-nodes.ts";
+import { applyPlan } from "./apply-plan.ts";
+import { applyReports } from "./apply-reports.ts";
+import type { Command, Envelope } from "./command.ts";
+import { checkOutline } from "./envelope-outline.ts";
+import type { Index, Millis, NodeId, TaskId } from "./ids.ts";
+import { nodeId } from "./ids.ts";
+import type { NodeRecord } from "./node-record.ts";
+import type { JobSpec } from "./spec.ts";
+import type { Change } from "./tables.ts";
+import { Tables } from "./tables.ts";
+import type { Task, TaskState } from "./task.ts";
+
+/** A job in the replicated state. Immutable: a change is a new object. */
+export interface Job {
+  readonly name: string;
+  readonly version: number;
+  readonly spec: JobSpec;
+  /** The services that the user stopped; all of them when the job is stopped. */
+  readonly stopped: readonly string[];
+  /** By service: the job's version at which its spec last changed; tasks of an older one are replaced. */
+  readonly serviceVersions: Readonly<Record<string, number>>;
+  readonly createdAtMs: Millis;
+  readonly updatedAtMs: Millis;
+  readonly modifiedIndex: number;
+}
+
+/** What became of a command; `version` is the job's after it, null when it was not about a job. */
+export type Outcome =
+  | { readonly kind: "done"; readonly changed: boolean; readonly version: number | null }
+  | { readonly kind: "refused"; readonly fault: Fault };
+
+/** One line of the task log. `from` and `to` are null where it is no transition. */
+export interface StateEvent {
+  readonly index: Index;
+  readonly timeMs: Millis;
+  readonly type: "task" | "node" | "job" | "cluster";
+  readonly job: string | null;
+  readonly service: string | null;
+  /** `<job>.<service>.<n>` */
+  readonly slot: string | null;
+  readonly task: TaskId | null;
+  readonly node: NodeId | null;
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly message: string;
+}
+
+/** How many idempotency keys are remembered: minutes of writes at the highest rate, a few MB. */
+const MAX_KEYS = 10_000;
+
+/**
+ * What the log makes of an empty cluster: the same on every node that has applied the same entries. Records are
+ * immutable; maps and lists that are handed out are live and for reading only.
+ */
+export class ClusterState {
+  readonly #tables = new Tables();
+  readonly #answers = new Map<string, Outcome>();
+  #lastIndex: Index = 0;
+
+  /** Empty before the cluster was founded. */
+  get clusterId(): string {
+    return this.#tables.clusterId;
+  }
+
+  get joinSecret(): string {
+    return this.#tables.joinSecret;
+  }
+
+  /** The log index of the last command that was applied. */
+  get lastIndex(): Index {
+    return this.#lastIndex;
+  }
+
+  /** The last log index at which `nodes` or the secret changed. */
+  get membersIndex(): Index {
+    return this.#tables.membersIndex;
+  }
+
+  get nodes(): ReadonlyMap<NodeId, NodeRecord> {
+    return this.#tables.nodes;
+  }
+
+  get jobs(): ReadonlyMap<string, Job> {
+    return this.#tables.jobs;
+  }
+
+  get tasks(): ReadonlyMap<TaskId, Task> {
+    return this.#tables.tasks.all;
+  }
+
+  nodeByRaftId(id: number): NodeRecord | undefined {
+    return this.#tables.nodesByRaftId.get(id);
+  }
+
+  /** By id or name. */
+  findNode(idOrName: string): NodeRecord | undefined {
+    const { nodes, nodesByName } = this.#tables;
+    return nodes.get(nodeId(idOrName)) ?? nodes.get(nodesByName.get(idOrName) ?? nodeId(""));
+  }
+
+  /** Whether the raft id belonged to a node that was admitted again under another. */
+  isRetired(raftId: number): boolean {
+    return this.#tables.retiredRaftIds.has(raftId);
+  }
+
+  /** In the order of creation, also those that are over. */
+  tasksOfNode(node: NodeId): readonly Task[] {
+    return this.#tables.tasks.ofNode(node);
+  }
+
+  /** Oldest first. */
+  tasksOfSlot(job: string, service: string, slot: number): readonly Task[] {
+    return this.#tables.tasks.ofSlot(job, service, slot);
+  }
+
+  /** In the order of creation. */
+  tasksOfJob(job: string): readonly Task[] {
+    return this.#tables.tasks.ofJob(job);
+  }
+
+  /** Every slot of the job that has tasks, by service and number; also services that the job has no more. */
+  slotsOfJob(job: string): ReadonlyMap<string, ReadonlyMap<number, readonly Task[]>> {
+    return this.#tables.tasks.services(job);
+  }
+
+  /** How many tasks are in that state. */
+  taskCount(state: TaskState): number {
+    return this.#tables.tasks.count(state);
+  }
+
+  /** What the node's tasks that are not over take of it. */
+  allocated(node: NodeId): Allocation {
+    return this.#tables.tasks.allocated(node);
+  }
+
+  /** The last log index at which any task of this node changed. */
+  nodeChangedIndex(node: NodeId): Index {
+    return this.#tables.tasks.nodeChangedIndex(node);
+  }
+
+  /** What became of the command with this idempotency key; undefined: not seen, or long ago. */
+  answered(key: string): Outcome | undefined {
+    return this.#answers.get(key);
+  }
+
+  /** 16 hexadecimal digits over every change so far: equal on every replica at the same index. */
+  hash(): string {
+    return this.#tables.hash.digest();
+  }
+
+  /**
+   * Applies the log entry at `index`, which must be above all before. Checks the command against the state as it
+   * is now: what does not fit is refused or, in plans and reports, passed by. Never throws on a command of its
+   * type. A key seen before changes nothing and gets the first outcome again.
+   */
+  apply(index: Index, envelope: Envelope): { outcome: Outcome; events: readonly StateEvent[] } {
+    assert(
+      Number.isSafeInteger(index) && index > this.#lastIndex,
+      "entries are applied once and in order",
+    );
+    this.#lastIndex = index;
+    const known = envelope.key === null ? undefined : this.#answers.get(envelope.key);
+    if (known !== undefined) return { outcome: known, events: [] };
+    const change: Change = { index, timeMs: envelope.timeMs, events: [] };
+    const outcome = dispatch(this.#tables, envelope.command, change);
+    if (envelope.key !== null) this.#remember(envelope.key, outcome);
+    return { outcome, events: change.events };
+  }
+
+  #remember(key: string, outcome: Outcome): void {
+    this.#answers.set(key, outcome);
+    this.#tables.hash.add(`${key} ${JSON.stringify(outcome)}`);
+    if (this.#answers.size <= MAX_KEYS) return;
+    // A map gives its keys in the order they came: the first is the oldest.
+    for (const oldest of this.#answers.keys()) {
+      this.#answers.delete(oldest);
+      break;
+    }
+  }
+}
+
+function dispatch(tables: Tables, command: Command, change: Change): Outcome {
+  switch (command.kind) {
+    case "cluster-init":
+      return applyInit(tables, command, change);
+    case "node-admit":
+      return applyAdmit(tables, command, change);
+    case "node-facts":
+      return applyFacts(tables, command, change);
+    case "node-liveness":
+      return applyLiveness(tables, command, change);
+    case "job-put":
+      return applyJobPut(tables, command, change);
+    case "job-stop":
+      return applyJobStop(tables, command, change);
+    case "task-stop":
+      return applyTaskStop(tables, command, change);
+    case "plan":
+      return { kind: "done", changed: applyPlan(tables, command, change), version: null };
+    case "task-reports":
+      return { kind: "done", changed: applyReports(tables, command, change), version: null };
+    default:
+      return unreachable(command);
+  }
+}
+
+/** A log entry's bytes: JSON in UTF-8. */
+export function encodeEnvelope(envelope: Envelope): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(envelope));
+}
+
+/** Reads a log entry; stops the process when it is none, or one of a kind that this orch does not know. */
+export function decodeEnvelope(bytes: Uint8Array): Envelope {
+  const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  checkOutline(value);
+  return value;
+}

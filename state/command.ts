@@ -1,0 +1,62 @@
+import type { Millis, NodeId, TaskId } from "./ids.ts";
+import type { NodeFacts } from "./node-record.ts";
+import type { JobSpec } from "./spec.ts";
+import type { TaskPort, TaskReport } from "./task.ts";
+
+/** What the log orders. Each is checked again when it is applied: the state may have moved on meanwhile. */
+export type Command =
+  /** The first command of a cluster. `joinSecret` is base64url of 32 random bytes. */
+  | { readonly kind: "cluster-init"; readonly clusterId: string; readonly joinSecret: string }
+  /** A node joins, or joins again after it lost its log: it gets a new raft id either way. */
+  | { readonly kind: "node-admit"; readonly node: NodeId; readonly facts: NodeFacts }
+  | { readonly kind: "node-facts"; readonly node: NodeId; readonly facts: NodeFacts }
+  | { readonly kind: "node-liveness"; readonly node: NodeId; readonly liveness: "ready" | "down" }
+  /** `ifVersion`: null, or the version that the job must have now (0: must not exist). */
+  | { readonly kind: "job-put"; readonly spec: JobSpec; readonly ifVersion: number | null }
+  /** Stops a job, one service of it, or starts nothing if it is stopped already. */
+  | { readonly kind: "job-stop"; readonly job: string; readonly service: string | null }
+  /** Stops one task for good; its slot gets a new one if its service still wants it. */
+  | { readonly kind: "task-stop"; readonly task: TaskId }
+  /** The scheduler's decisions of one pass. */
+  | { readonly kind: "plan"; readonly steps: readonly PlanStep[] }
+  /** A worker's batch. */
+  | {
+      readonly kind: "task-reports";
+      readonly node: NodeId;
+      readonly reports: readonly TaskReport[];
+    };
+
+export type PlanStep =
+  /** A new task for a slot; placed at once when `node` is given, else pending with the reason in `message`. */
+  | {
+      readonly kind: "create";
+      readonly job: string;
+      readonly service: string;
+      readonly slot: number;
+      readonly version: number;
+      readonly previous: TaskId | null;
+      readonly rejections: number;
+      readonly node: NodeId | null;
+      readonly ports: readonly TaskPort[];
+      readonly message: string;
+    }
+  | {
+      readonly kind: "assign";
+      readonly task: TaskId;
+      readonly node: NodeId;
+      readonly ports: readonly TaskPort[];
+      readonly message: string;
+    }
+  /** A pending task's reason has changed. */
+  | { readonly kind: "explain"; readonly task: TaskId; readonly message: string }
+  | { readonly kind: "stop"; readonly task: TaskId; readonly message: string }
+  /** A finished task that history no longer needs. */
+  | { readonly kind: "forget"; readonly task: TaskId };
+
+/** What stands in a log entry. The manager puts the time in, so every node applies the same. */
+export interface Envelope {
+  readonly command: Command;
+  readonly timeMs: Millis;
+  /** The idempotency key of the request that caused it; null for the manager's own. */
+  readonly key: string | null;
+}

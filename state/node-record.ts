@@ -1,0 +1,35 @@
+import type { Millis, NodeId } from "./ids.ts";
+import type { DriverName, Resources } from "./spec.ts";
+
+/** What a node says of itself when it joins and whenever its session opens. */
+export interface NodeFacts {
+  readonly name: string;
+  /** libp2p multiaddrs without the peer id: hints that may change at any time. */
+  readonly addresses: readonly string[];
+  readonly datacenter: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly os: string;
+  readonly arch: string;
+  /** Capacity that tasks may use: the machine's less what is reserved for the system. */
+  readonly resources: Resources;
+  readonly drivers: readonly DriverName[];
+  /** Where the node's published ports answer, for people: an IP address or host name. */
+  readonly publishAddress: string;
+  /** Ports that the scheduler may give to tasks whose file names none; inclusive. */
+  readonly portRange: { readonly first: number; readonly last: number };
+  readonly orchVersion: string;
+  /** False for a node that was started with --no-vote. */
+  readonly mayVote: boolean;
+  /** False for a node that was started with --no-worker. */
+  readonly mayWork: boolean;
+}
+
+/** A member of the cluster, in the replicated state. */
+export interface NodeRecord extends NodeFacts {
+  readonly id: NodeId;
+  /** Its identity in Raft: given at admission, never given again. */
+  readonly raftId: number;
+  readonly liveness: "ready" | "down";
+  readonly joinedAtMs: Millis;
+  readonly modifiedIndex: number;
+}

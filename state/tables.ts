@@ -1,0 +1,128 @@
+import type { Job, StateEvent } from "./cluster.ts";
+import type { Index, Millis, NodeId } from "./ids.ts";
+import { slotName } from "./ids.ts";
+import type { NodeRecord } from "./node-record.ts";
+import { RollingHash } from "./rolling-hash.ts";
+import type { Task } from "./task.ts";
+import { TaskTable } from "./task-table.ts";
+
+/** Where a change stands in the log, and the events that it causes. */
+export interface Change {
+  readonly index: Index;
+  readonly timeMs: Millis;
+  readonly events: StateEvent[];
+}
+
+/**
+ * The replicated tables, changed only through these methods: each records the change in the hash and in the
+ * change's events. The commands' rules are in the apply-*.ts files.
+ */
+export class Tables {
+  clusterId = "";
+  joinSecret = "";
+  membersIndex: Index = 0;
+  readonly nodes: Map<NodeId, NodeRecord> = new Map();
+  readonly nodesByRaftId: Map<number, NodeRecord> = new Map();
+  readonly nodesByName: Map<string, NodeId> = new Map();
+  readonly retiredRaftIds: Set<number> = new Set();
+  readonly jobs: Map<string, Job> = new Map();
+  readonly tasks: TaskTable = new TaskTable();
+  readonly hash: RollingHash = new RollingHash();
+  #lastRaftId = 0;
+
+  /** A raft id that was never given before. */
+  nextRaftId(): number {
+    this.#lastRaftId += 1;
+    return this.#lastRaftId;
+  }
+
+  found(clusterId: string, joinSecret: string, change: Change): void {
+    this.clusterId = clusterId;
+    this.joinSecret = joinSecret;
+    this.membersIndex = change.index;
+    this.hash.add(`cluster ${clusterId} ${joinSecret}`);
+    change.events.push({ ...blank(change, "cluster"), message: "the cluster was founded" });
+  }
+
+  putNode(node: NodeRecord, change: Change, message: string): void {
+    const old = this.nodes.get(node.id);
+    if (old !== undefined) {
+      this.nodesByName.delete(old.name);
+      if (old.raftId !== node.raftId) {
+        this.nodesByRaftId.delete(old.raftId);
+        this.retiredRaftIds.add(old.raftId);
+      }
+    }
+    this.nodes.set(node.id, node);
+    this.nodesByName.set(node.name, node.id);
+    this.nodesByRaftId.set(node.raftId, node);
+    this.membersIndex = change.index;
+    this.hash.add(JSON.stringify(node));
+    const moved = old?.liveness !== node.liveness;
+    change.events.push({
+      ...blank(change, "node"),
+      node: node.id,
+      from: moved ? (old?.liveness ?? null) : null,
+      to: moved ? node.liveness : null,
+      message,
+    });
+  }
+
+  putJob(job: Job, change: Change, service: string | null, message: string): void {
+    this.jobs.set(job.name, job);
+    this.hash.add(JSON.stringify(job));
+    change.events.push({ ...blank(change, "job"), job: job.name, service, message });
+  }
+
+  /** `message`: of the event; null: the change is too small for one. */
+  putTask(task: Task, change: Change, message: string | null): void {
+    const from = this.tasks.all.get(task.id)?.state ?? null;
+    this.tasks.put(task);
+    this.hash.add(fingerprint(task));
+    if (message === null) return;
+    const moved = from !== task.state;
+    change.events.push({
+      ...blank(change, "task"),
+      job: task.job,
+      service: task.service,
+      slot: slotName(task.job, task.service, task.slot),
+      task: task.id,
+      node: task.node,
+      from: moved ? from : null,
+      to: moved ? task.state : null,
+      message,
+    });
+  }
+
+  /** No event: that a task's record was dropped is no news of the task. */
+  removeTask(task: Task, change: Change): void {
+    this.tasks.remove(task, change.index);
+    this.hash.add(`forget ${task.id}`);
+  }
+}
+
+function blank(change: Change, type: StateEvent["type"]): StateEvent {
+  return {
+    index: change.index,
+    timeMs: change.timeMs,
+    type,
+    job: null,
+    service: null,
+    slot: null,
+    task: null,
+    node: null,
+    from: null,
+    to: null,
+    message: "",
+  };
+}
+
+/** Everything of a task that can differ between two states: the spec follows from job and version. */
+function fingerprint(task: Task): string {
+  return JSON.stringify([
+    [task.id, task.job, task.service, task.slot, task.version, task.node, task.state, task.desired],
+    [task.healthy, task.attempts, task.exitCode, task.message, task.previous, task.rejections],
+    [task.createdAtMs, task.startedAtMs, task.finishedAtMs, task.modifiedIndex],
+    task.ports.map((port) => [port.container, port.host, port.protocol]),
+  ]);
+}

@@ -1,0 +1,65 @@
+import { voterTarget } from "../../node/core/autopilot.ts";
+import { isJoint } from "../../consensus/membership.ts";
+import { type NodeId, slotName } from "../../state/ids.ts";
+import type { Host } from "./host.ts";
+
+/** What a healed cluster still lacks, as a sentence; null when all is as it should be. */
+export function convergence(hosts: ReadonlyMap<NodeId, Host>): string | null {
+  const all = [...hosts.values()];
+  const down = all.find(({ node }) => node === null);
+  if (down !== undefined) return `${down.id} is not up`;
+  const managers = all.filter(({ node }) => node?.isManager === true);
+  const [manager] = managers;
+  if (manager?.node === undefined || manager.node === null || managers.length !== 1) {
+    return `${managers.length} managers`;
+  }
+  const { replica } = manager.node;
+  const { state, raft } = replica;
+  if (state.nodes.size !== hosts.size)
+    return `${state.nodes.size} of ${hosts.size} nodes are members`;
+  const notReady = [...state.nodes.values()].find(({ liveness }) => liveness !== "ready");
+  if (notReady !== undefined) return `${notReady.id} is ${notReady.liveness}`;
+  if (isJoint(replica.membership)) return "a joint configuration stands";
+  const { voters } = replica.membership;
+  const target = voterTarget(hosts.size);
+  if (voters.length !== target) return `${voters.length} of ${target} voters`;
+  for (const { id, node } of all) {
+    if (node === null || !node.holdsLog) continue;
+    if (node.replica.raft.appliedIndex !== raft.appliedIndex) {
+      return `${id} has applied ${node.replica.raft.appliedIndex} of ${raft.appliedIndex}`;
+    }
+    if (node.replica.state.hash() !== state.hash()) return `${id} has another state`;
+  }
+  return containers(all, manager);
+}
+
+/** Every wanted slot runs exactly once, on the node that the state says; nothing else runs. */
+function containers(all: readonly Host[], manager: Host): string | null {
+  const state = manager.node?.replica.state;
+  if (state === undefined) return "no manager";
+  const running = new Map<string, string[]>();
+  for (const host of all) {
+    for (const id of host.engine?.running() ?? []) {
+      const task = state.tasks.get(id);
+      if (task === undefined || task.node !== host.id)
+        return `${host.id} runs ${id}, which is not its`;
+      const slot = slotName(task.job, task.service, task.slot);
+      running.set(slot, [...(running.get(slot) ?? []), id]);
+    }
+  }
+  for (const job of state.jobs.values()) {
+    for (const service of job.spec.services) {
+      const wanted = job.stopped.includes(service.name) ? 0 : service.replicas;
+      const fails = service.image === "missing" || service.command?.[0] === "exit";
+      for (let slot = 1; slot <= wanted; slot++) {
+        const name = slotName(job.name, service.name, slot);
+        const count = running.get(name)?.length ?? 0;
+        if (count !== 1 && !fails) return `${name} runs ${count} times`;
+        if (count > 1) return `${name} runs ${count} times`;
+        running.delete(name);
+      }
+    }
+  }
+  const [extra] = running.keys();
+  return extra === undefined ? null : `${extra} runs and should not`;
+}

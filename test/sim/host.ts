@@ -1,0 +1,249 @@
+import { present } from "../../lib/assert.ts";
+import { fault } from "../../lib/errors.ts";
+import type { Prng } from "../../lib/prng.ts";
+import { TICK_MS } from "../../node/core/defaults.ts";
+import type { Effect, Event } from "../../node/core/effect.ts";
+import type { Member } from "../../node/core/message.ts";
+import type { Request, Response } from "../../node/core/request.ts";
+import { Node } from "../../node/node.ts";
+import { decodeMessage, encodeMessage } from "../../node/wire.ts";
+import { MemoryEngine, type StepFate, memoryMachine } from "../../runtime/memory.ts";
+import type { NodeId } from "../../state/ids.ts";
+import type { NodeFacts } from "../../state/node-record.ts";
+import { SimDisk } from "./disk.ts";
+import type { EventQueue } from "./event-queue.ts";
+import type { SimNetwork } from "./network.ts";
+import type { SimOptions } from "./options.ts";
+
+export interface HostWorld {
+  readonly queue: EventQueue;
+  readonly network: SimNetwork;
+  readonly options: SimOptions;
+  readonly hosts: ReadonlyMap<NodeId, Host>;
+  faultsOn: boolean;
+  /** Before a message leaves: what it promises must be durable. */
+  sending(from: Host, effect: Extract<Effect, { kind: "send" }>): void;
+  /** After every event of a running node. */
+  handled(host: Host, event: Event, effects: readonly Effect[]): void;
+}
+
+/** One machine: a disk and an engine that outlive its node, and the node while it runs. Performs its effects. */
+export class Host {
+  readonly id: NodeId;
+  readonly facts: NodeFacts;
+  readonly disk: SimDisk = new SimDisk();
+  readonly machine: ReturnType<typeof memoryMachine> = memoryMachine();
+  readonly #world: HostWorld;
+  readonly #prng: Prng;
+  /** Thousandths by which its clock runs fast. */
+  readonly #driftPerMille: number;
+  readonly #clockOffsetMs: number;
+  node: Node | null = null;
+  engine: MemoryEngine | null = null;
+  /** Counts lives: what was asked in an earlier one is not answered in this. */
+  life = 0;
+  isPaused = false;
+  /** What arrived while it stood still. */
+  #backlog: Event[] = [];
+  #syncing = 0;
+  stalledUntilMs = 0;
+  members: ReadonlySet<NodeId> = new Set();
+  #connect: ReadonlySet<NodeId> = new Set();
+  readonly #requests: Map<number, (response: Response) => void> = new Map();
+  #requestCount = 0;
+
+  constructor(world: HostWorld, prng: Prng, id: NodeId, facts: NodeFacts) {
+    this.#world = world;
+    this.#prng = prng;
+    this.id = id;
+    this.facts = facts;
+    const drift = world.options.clockDriftPerMille;
+    this.#driftPerMille = drift === 0 ? 0 : prng.between(-drift, drift);
+    this.#clockOffsetMs = prng.below(2_000);
+  }
+
+  /** Its own idea of the time. */
+  now(): number {
+    const t = this.#world.queue.nowMs;
+    return Math.floor(t + this.#clockOffsetMs + ((t % 100_000_000) * this.#driftPerMille) / 1000);
+  }
+
+  get isUp(): boolean {
+    return this.node !== null;
+  }
+
+  /** Whether either of the two keeps a stream to the other, and this one lets it in. */
+  hears(from: Host): boolean {
+    const linked = this.#connect.has(from.id) || from.#connect.has(this.id);
+    return linked && this.members.has(from.id);
+  }
+
+  start(): void {
+    const image = this.disk.durable;
+    const identity = present(image.identity, "a host starts with an identity");
+    this.life += 1;
+    const { life } = this;
+    const config = { identity, facts: this.facts, orchVersion: "sim" };
+    this.node = new Node(config, image, this.#prng.fork(), this.now());
+    this.#learn(this.node.members, this.node.members);
+    this.engine = new MemoryEngine({
+      machine: this.machine,
+      now: () => this.now(),
+      after: (delayMs, run) => this.#world.queue.after(delayMs, run),
+      fate: () => this.#fate(),
+    });
+    this.engine.watch((status) => this.deliver({ kind: "container", status }));
+    this.engine.list((outcome) => {
+      if (outcome.kind === "listed") {
+        this.deliver({ kind: "engine-listed", statuses: outcome.statuses });
+      }
+    });
+    this.#tickLater(life);
+  }
+
+  #fate(): StepFate {
+    const { engineFaultPerMille } = this.#world.options;
+    const delayMs = this.#prng.between(1, 50);
+    const fails = this.#world.faultsOn && this.#prng.chance(engineFaultPerMille);
+    const reason = fault("engine-unavailable", "the engine does not answer", "Start it.");
+    return { delayMs, fault: fails ? reason : null };
+  }
+
+  #tickLater(life: number): void {
+    const everyMs = Math.round((TICK_MS * 1000) / (1000 + this.#driftPerMille));
+    this.#world.queue.after(everyMs, () => {
+      if (this.life !== life || this.node === null) return;
+      this.deliver({ kind: "tick" });
+      this.#tickLater(life);
+    });
+  }
+
+  /** kill -9, or the power: the disk loses what was not synced, containers run on. */
+  crash(): void {
+    if (this.node === null) return;
+    this.life += 1;
+    this.node = null;
+    this.engine?.detach();
+    this.engine = null;
+    this.isPaused = false;
+    this.#backlog = [];
+    this.#syncing = 0;
+    this.stalledUntilMs = 0;
+    this.disk.crash(this.#prng);
+    this.#requests.clear();
+  }
+
+  pause(): void {
+    if (this.node !== null) this.isPaused = true;
+  }
+
+  resume(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
+    const backlog = this.#backlog;
+    this.#backlog = [];
+    // Sockets are drained before the clock counts, and it counts once (libuv would do it the other way).
+    for (const event of backlog.filter(({ kind }) => kind !== "tick")) this.deliver(event);
+    if (backlog.some(({ kind }) => kind === "tick")) this.deliver({ kind: "tick" });
+  }
+
+  deliver(event: Event): void {
+    const { node } = this;
+    if (node === null) return;
+    if (this.isPaused) {
+      this.#backlog.push(event);
+      return;
+    }
+    const effects = node.handle(event, this.now());
+    for (const effect of effects) this.#perform(effect);
+    this.#world.handled(this, event, effects);
+  }
+
+  request(request: Request, timeoutMs: number, done: (response: Response) => void): void {
+    this.#requestCount += 1;
+    this.#requests.set(this.#requestCount, done);
+    this.deliver({ kind: "request", id: this.#requestCount, request, timeoutMs });
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.kind) {
+      case "persist":
+        this.disk.submit(effect.data);
+        this.#syncLater(effect.write);
+        return;
+      case "send":
+        this.#world.sending(this, effect);
+        this.#send(effect);
+        return;
+      case "reply": {
+        const done = this.#requests.get(effect.id);
+        this.#requests.delete(effect.id);
+        done?.(effect.response);
+        return;
+      }
+      case "engine": {
+        const { life } = this;
+        const { step } = effect;
+        const task = step.kind === "create" ? step.spec.task : step.task;
+        this.engine?.perform(step, (outcome) => {
+          if (this.life !== life) return;
+          this.#world.queue.after(0, () => {
+            if (this.life === life) {
+              this.deliver({ kind: "step-done", task, step: step.kind, outcome });
+            }
+          });
+        });
+        return;
+      }
+      case "members":
+        this.#learn(effect.members, effect.connect);
+        return;
+      case "again": {
+        const { life } = this;
+        this.#world.queue.after(0, () => {
+          if (this.life === life) this.deliver({ kind: "continue" });
+        });
+        return;
+      }
+      case "events":
+      case "gossip":
+        return;
+      case "stop":
+        throw new Error(`${this.id} stopped: ${effect.fault.message}`);
+    }
+  }
+
+  #learn(members: readonly Member[], connect: readonly Member[]): void {
+    this.members = new Set(members.map(({ id }) => id));
+    this.#connect = new Set(connect.map(({ id }) => id));
+  }
+
+  #syncLater(write: number): void {
+    const { low, high } = this.#world.options.syncMs;
+    const { life } = this;
+    const now = this.#world.queue.nowMs;
+    const delayMs = Math.max(this.stalledUntilMs - now, 0) + this.#prng.between(low, high);
+    this.#syncing += 1;
+    this.#world.queue.after(delayMs, () => {
+      if (this.life !== life) return;
+      this.#syncing -= 1;
+      this.disk.sync();
+      this.deliver({ kind: "persisted", write });
+    });
+  }
+
+  #send(effect: Extract<Effect, { kind: "send" }>): void {
+    const { queue, network, hosts } = this.#world;
+    const to = hosts.get(effect.to);
+    if (to === undefined) return;
+    // Over the wire as bytes: no object is ever shared between two nodes.
+    const frame = encodeMessage(effect.message);
+    for (const atMs of network.arrivals(this.id, effect.to, queue.nowMs)) {
+      queue.after(atMs - queue.nowMs, () => {
+        if (network.isCut(this.id, to.id) || !to.hears(this)) return;
+        const message = present(decodeMessage(frame), "what a node sends can be read");
+        to.deliver({ kind: "message", from: this.id, message });
+      });
+    }
+  }
+}

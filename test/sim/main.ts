@@ -1,0 +1,129 @@
+import { parseArgs } from "node:util";
+import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
+import { availableParallelism } from "node:os";
+import { Violation } from "./checkers.ts";
+import { drawOptions, faultsOf } from "./options.ts";
+import { type RunResult, World } from "./world.ts";
+
+/** `npm run sim -- --seeds 1000 [--from S]`, or `--seed S` to replay one with its trace. */
+
+interface Outcome {
+  readonly seed: number;
+  readonly result: RunResult | null;
+  readonly problem: string | null;
+}
+
+function runSeed(seed: number, log: ((line: string) => void) | null): Outcome {
+  try {
+    return { seed, result: new World(drawOptions(seed), log).run(), problem: null };
+  } catch (error) {
+    const text =
+      error instanceof Violation
+        ? error.message
+        : String(error instanceof Error ? error.stack : error);
+    return { seed, result: null, problem: text };
+  }
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+function replay(seed: number): void {
+  const options = drawOptions(seed);
+  say(JSON.stringify(options, null, 2));
+  const { result, problem } = runSeed(seed, say);
+  say(
+    problem === null ? `seed ${seed} holds: ${JSON.stringify(result)}` : `seed ${seed}: ${problem}`,
+  );
+  process.exitCode = problem === null ? 0 : 1;
+}
+
+/** Splits the seeds over the cores: each thread runs every n-th. */
+async function runAll(from: number, count: number): Promise<Outcome[]> {
+  const threads = Math.max(1, Math.min(availableParallelism(), count));
+  const parts = Array.from({ length: threads }, async (_, part) => {
+    const outcomes: Outcome[] = [];
+    const worker = new Worker(new URL(import.meta.url), {
+      workerData: { from, count, part, threads },
+    });
+    worker.on("message", (outcome: Outcome) => outcomes.push(outcome));
+    await new Promise<void>((resolve, reject) => {
+      worker.on("error", reject);
+      worker.on("exit", () => resolve());
+    });
+    return outcomes;
+  });
+  return (await Promise.all(parts)).flat().toSorted((a, b) => a.seed - b.seed);
+}
+
+function report(outcomes: readonly Outcome[], from: number, seconds: number): void {
+  const sum = (pick: (result: RunResult) => number): number =>
+    outcomes.reduce((total, { result }) => total + (result === null ? 0 : pick(result)), 0);
+  const faults = new Map<string, number>();
+  for (const { result } of outcomes) {
+    for (const [name, count] of Object.entries(result?.faults ?? {})) {
+      faults.set(name, (faults.get(name) ?? 0) + count);
+    }
+  }
+  for (const { seed } of outcomes) {
+    for (const name of faultsOf(drawOptions(seed))) {
+      if (!faults.has(name)) faults.set(name, 0);
+    }
+  }
+  const bad = outcomes.filter(({ problem }) => problem !== null);
+  for (const { seed, problem } of bad.slice(0, 10)) {
+    say(`seed ${seed}: ${problem}`);
+    say(`  replay with: npm run sim -- --seed ${seed}`);
+  }
+  say(
+    `seeds ${from}..${from + outcomes.length - 1}: ${seconds.toFixed(1)} s, ${sum(({ events }) => events)} events`,
+  );
+  say(
+    `faults: ${[...faults].map(([name, count]) => (count > 0 ? `${name} ${count}` : name)).join(", ")}`,
+  );
+  say(
+    `entries applied ${sum(({ applied }) => applied)}, writes acknowledged ${sum(({ acknowledged }) => acknowledged)}, ` +
+      `unknown ${sum(({ unknown }) => unknown)}, linearizable reads ${sum(({ reads }) => reads)}`,
+  );
+  say(`${bad.length} violations`);
+  process.exitCode = bad.length === 0 ? 0 : 1;
+}
+
+/** The same seed must give the same trace: else no seed could be replayed. */
+function checkDeterminism(seed: number): void {
+  const first = runSeed(seed, null);
+  const second = runSeed(seed, null);
+  if (first.result?.traceHash !== second.result?.traceHash || first.problem !== second.problem) {
+    say(
+      `seed ${seed} gives two traces: ${first.result?.traceHash} and ${second.result?.traceHash}`,
+    );
+    process.exit(1);
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: "string", default: "100" },
+      from: { type: "string", default: "1" },
+      seed: { type: "string" },
+    },
+  });
+  if (values.seed !== undefined) {
+    replay(Number(values.seed));
+    return;
+  }
+  const from = Number(values.from);
+  const started = performance.now();
+  checkDeterminism(from);
+  const outcomes = await runAll(from, Number(values.seeds));
+  report(outcomes, from, (performance.now() - started) / 1000);
+}
+
+if (isMainThread) {
+  await main();
+} else {
+  const { from, count, part, threads } = workerData;
+  for (let i = part; i < count; i += threads) parentPort?.postMessage(runSeed(from + i, null));
+}

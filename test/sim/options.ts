@@ -1,0 +1,80 @@
+import { Prng } from "../../lib/prng.ts";
+
+/** What one run is made of, all of it drawn from the seed: each seed switches a random part of the faults off. */
+export interface SimOptions {
+  readonly seed: number;
+  readonly nodes: number;
+  /** Virtual time with faults, then at most this long to converge without. */
+  readonly safetyMs: number;
+  readonly livenessMs: number;
+  /** Mean times between faults of each kind; null: switched off. */
+  readonly crashEveryMs: number | null;
+  readonly pauseEveryMs: number | null;
+  readonly cutEveryMs: number | null;
+  readonly stallEveryMs: number | null;
+  readonly containerCrashEveryMs: number | null;
+  readonly breakEveryMs: number | null;
+  /** Messages in a thousand that are lost, sent twice, or overtaken. */
+  readonly lossPerMille: number;
+  readonly repeatPerMille: number;
+  readonly reorderPerMille: number;
+  readonly delayMs: { readonly low: number; readonly high: number };
+  readonly syncMs: { readonly low: number; readonly high: number };
+  /** Thousandths by which a node's clock may run fast or slow. */
+  readonly clockDriftPerMille: number;
+  /** Engine steps in a thousand that fail for now. */
+  readonly engineFaultPerMille: number;
+  readonly requestEveryMs: number;
+}
+
+export function drawOptions(seed: number): SimOptions {
+  const prng = new Prng(seed);
+  const maybe = (perMille: number, low: number, high: number): number | null => {
+    const value = prng.between(low, high);
+    return prng.chance(perMille) ? value : null;
+  };
+  const rate = (perMille: number, most: number): number => {
+    const value = prng.between(1, most);
+    return prng.chance(perMille) ? value : 0;
+  };
+  const delayHigh = prng.pick([2, 10, 50, 150]);
+  const syncHigh = prng.pick([1, 5, 30, 200]);
+  return {
+    seed,
+    nodes: prng.pick([1, 2, 3, 3, 3, 4, 5, 7, 9]),
+    safetyMs: prng.between(10_000, 30_000),
+    livenessMs: 120_000,
+    crashEveryMs: maybe(700, 500, 8_000),
+    pauseEveryMs: maybe(400, 1_000, 10_000),
+    cutEveryMs: maybe(500, 1_000, 8_000),
+    stallEveryMs: maybe(300, 2_000, 10_000),
+    containerCrashEveryMs: maybe(500, 500, 5_000),
+    breakEveryMs: maybe(300, 500, 5_000),
+    lossPerMille: rate(400, 200),
+    repeatPerMille: rate(400, 200),
+    reorderPerMille: rate(400, 300),
+    delayMs: { low: 1, high: delayHigh },
+    syncMs: { low: 1, high: syncHigh },
+    clockDriftPerMille: rate(400, 50),
+    engineFaultPerMille: rate(300, 200),
+    requestEveryMs: prng.between(100, 1_500),
+  };
+}
+
+/** The names of the faults that a run has switched on. */
+export function faultsOf(options: SimOptions): string[] {
+  const names: [string, boolean][] = [
+    ["crash", options.crashEveryMs !== null],
+    ["pause", options.pauseEveryMs !== null],
+    ["cut", options.cutEveryMs !== null],
+    ["disk stall", options.stallEveryMs !== null],
+    ["container crash", options.containerCrashEveryMs !== null],
+    ["broken stream", options.breakEveryMs !== null],
+    ["loss", options.lossPerMille > 0],
+    ["repetition", options.repeatPerMille > 0],
+    ["reordering", options.reorderPerMille > 0],
+    ["clock drift", options.clockDriftPerMille > 0],
+    ["engine fault", options.engineFaultPerMille > 0],
+  ];
+  return names.filter(([, on]) => on).map(([name]) => name);
+}

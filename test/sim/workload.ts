@@ -1,0 +1,158 @@
+import type { Prng } from "../../lib/prng.ts";
+import type { Request, Response } from "../../node/core/request.ts";
+import type { JobSpec } from "../../state/spec.ts";
+import { Violation } from "./checkers.ts";
+
+/** What users do meanwhile, and what they were told: nothing acknowledged may be lost, no read may be stale. */
+
+const JOBS = ["alpha", "beta", "gamma"] as const;
+
+export interface Ask {
+  readonly request: Request;
+  readonly done: (response: Response) => void;
+}
+
+interface Written {
+  readonly key: string;
+  readonly job: string;
+  /** Null until acknowledged. */
+  version: number | null;
+}
+
+export class Workload {
+  readonly #prng: Prng;
+  readonly #writes: Written[] = [];
+  /** The highest version of each job that some user was told of. */
+  readonly #floor: Map<string, number> = new Map();
+  /** Writes whose outcome a user never learned: it repeats them under their key. */
+  readonly #unsettled: { readonly request: Request; readonly written: Written }[] = [];
+  #keys = 0;
+  acknowledged = 0;
+  unknown = 0;
+  refused = 0;
+  reads = 0;
+
+  constructor(prng: Prng) {
+    this.#prng = prng;
+  }
+
+  /** The next thing a user does. */
+  next(): Ask {
+    const prng = this.#prng;
+    const unsettled = prng.chance(300) ? this.#unsettled.shift() : undefined;
+    if (unsettled !== undefined) return this.#ask(unsettled.request, unsettled.written);
+    const roll = prng.below(100);
+    const job = prng.pick(JOBS);
+    if (roll < 40) return this.#read(job);
+    if (roll < 50) return this.#write(job, { kind: "job-stop", job, service: null });
+    const spec = jobSpec(prng, job);
+    return this.#write(job, { kind: "job-put", spec, ifVersion: null });
+  }
+
+  #read(job: string): Ask {
+    const floor = this.#floor.get(job) ?? 0;
+    return {
+      request: { kind: "read", query: { kind: "job", job }, stale: false },
+      done: (response) => {
+        if (response.kind === "refused") {
+          if (response.fault.code === "not-found" && floor > 0) {
+            throw new Violation(
+              "linearizable",
+              `${job} was acknowledged at ${floor}, then not found`,
+            );
+          }
+          return;
+        }
+        this.reads += 1;
+        const version = numberAt(response.body, "version");
+        if (version < floor) {
+          throw new Violation("linearizable", `${job} read at ${version} after ${floor} was known`);
+        }
+        this.#know(job, version);
+      },
+    };
+  }
+
+  #write(job: string, command: Extract<Request, { kind: "write" }>["command"]): Ask {
+    this.#keys += 1;
+    const written: Written = { key: `key-${this.#keys}`, job, version: null };
+    this.#writes.push(written);
+    return this.#ask({ kind: "write", key: written.key, command }, written);
+  }
+
+  #ask(request: Request, written: Written): Ask {
+    return { request, done: (response) => this.#wrote(request, written, response) };
+  }
+
+  #wrote(request: Request, written: Written, response: Response): void {
+    if (response.kind === "refused") {
+      if (response.fault.code === "unknown") {
+        this.unknown += 1;
+        this.#unsettled.push({ request, written });
+      } else {
+        this.refused += 1;
+      }
+      return;
+    }
+    this.acknowledged += 1;
+    const version = numberAt(response.body, "version");
+    if (written.version !== null && written.version !== version) {
+      const text = `${written.key} was answered ${written.version}, then ${version}`;
+      throw new Violation("done once", text);
+    }
+    written.version = version;
+    this.#know(written.job, version);
+  }
+
+  #know(job: string, version: number): void {
+    this.#floor.set(job, Math.max(this.#floor.get(job) ?? 0, version));
+  }
+
+  /** At the end: every acknowledged write is in the state. */
+  check(versionOf: (job: string) => number): void {
+    for (const { key, job, version } of this.#writes) {
+      if (version !== null && versionOf(job) < version) {
+        const text = `${key} made ${job} version ${version}; the cluster has ${versionOf(job)}`;
+        throw new Violation("acknowledged is kept", text);
+      }
+    }
+  }
+}
+
+function numberAt(body: unknown, name: string): number {
+  const value = typeof body === "object" && body !== null ? Reflect.get(body, name) : undefined;
+  if (typeof value !== "number") throw new Violation("answers", `no ${name} in an answer`);
+  return value;
+}
+
+function jobSpec(prng: Prng, name: string): JobSpec {
+  const crashing = prng.chance(200);
+  return {
+    name,
+    services: [
+      {
+        name: "web",
+        type: "service",
+        image: prng.chance(50) ? "missing" : "sim",
+        driver: null,
+        entrypoint: null,
+        command: crashing ? ["exit", "1", "after", "700"] : ["run"],
+        environment: { STAMP: String(prng.uint32()) },
+        workingDir: null,
+        ports: prng.chance(300) ? [{ container: 80, host: null, protocol: "tcp" }] : [],
+        volumes: [],
+        replicas: prng.between(0, 5),
+        reservations: { cpuMilli: 100, memoryMib: 64, diskMib: 0 },
+        limits: { cpuMilli: null, memoryMib: null },
+        restart: {
+          condition: "any",
+          delayMs: 500,
+          maxAttempts: null,
+          windowMs: 5_000,
+        },
+        constraints: [],
+        stopGraceMs: 1_000,
+      },
+    ],
+  };
+}

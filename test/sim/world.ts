@@ -1,0 +1,343 @@
+import { Prng } from "../../lib/prng.ts";
+import { bootstrap } from "../../node/core/bootstrap.ts";
+import type { Effect, Event } from "../../node/core/effect.ts";
+import type { Response } from "../../node/core/request.ts";
+import { isTerminal } from "../../state/task.ts";
+import { type NodeId, nodeId } from "../../state/ids.ts";
+import type { NodeFacts } from "../../state/node-record.ts";
+import { Checkers, Violation } from "./checkers.ts";
+import { EventQueue } from "./event-queue.ts";
+import { Host, type HostWorld } from "./host.ts";
+import { SimNetwork } from "./network.ts";
+import type { SimOptions } from "./options.ts";
+import { convergence } from "./convergence.ts";
+import { Workload } from "./workload.ts";
+
+const CLUSTER = "simulatedcluster";
+const START_MS = 1_700_000_000_000;
+
+export interface RunResult {
+  readonly events: number;
+  readonly faults: Readonly<Record<string, number>>;
+  readonly acknowledged: number;
+  readonly reads: number;
+  readonly unknown: number;
+  readonly applied: number;
+  readonly traceHash: string;
+}
+
+/** A whole cluster in one process, in virtual time, with everything that happens drawn from the seed. */
+export class World implements HostWorld {
+  readonly queue: EventQueue = new EventQueue(START_MS);
+  readonly options: SimOptions;
+  readonly network: SimNetwork;
+  readonly hosts: Map<NodeId, Host> = new Map();
+  readonly #prng: Prng;
+  readonly #checkers: Checkers;
+  readonly #workload: Workload;
+  readonly #log: ((line: string) => void) | null;
+  readonly #faults: Map<string, number> = new Map();
+  faultsOn = true;
+  #trace = 0;
+  #events = 0;
+
+  constructor(options: SimOptions, log: ((line: string) => void) | null) {
+    this.options = options;
+    this.#log = log;
+    this.#prng = new Prng(options.seed ^ 0x5eed);
+    this.network = new SimNetwork(this.#prng.fork(), options);
+    this.#checkers = new Checkers(this.hosts);
+    this.#workload = new Workload(this.#prng.fork());
+  }
+
+  /** Runs the safety phase, then the liveness phase; throws a Violation when something does not hold. */
+  run(): RunResult {
+    this.#founding();
+    this.#later(this.options.crashEveryMs, () => this.#crashOne());
+    this.#later(this.options.pauseEveryMs, () => this.#pauseOne());
+    this.#later(this.options.cutEveryMs, () => this.#cutSome());
+    this.#later(this.options.stallEveryMs, () => this.#stallOne());
+    this.#later(this.options.containerCrashEveryMs, () => this.#crashContainer());
+    this.#later(this.options.breakEveryMs, () => this.#breakStream());
+    this.#askLater();
+    this.#until(START_MS + this.options.safetyMs);
+    this.#heal();
+    this.#converge();
+    this.#checkers.logsMatch();
+    return {
+      events: this.#events,
+      faults: Object.fromEntries(this.#faults),
+      acknowledged: this.#workload.acknowledged,
+      reads: this.#workload.reads,
+      unknown: this.#workload.unknown,
+      applied: this.#checkers.appliedLast,
+      traceHash: this.#trace.toString(16).padStart(8, "0"),
+    };
+  }
+
+  sending(from: Host, { message }: Extract<Effect, { kind: "send" }>): void {
+    if (message.kind !== "raft") return;
+    const { message: m } = message;
+    if (m.kind === "vote-reply" && !m.rejected) this.#checkers.sending(from, m.kind, m.term, null);
+    if (m.kind === "append-reply" && !m.rejected) {
+      this.#checkers.sending(from, m.kind, m.term, m.index);
+    }
+  }
+
+  handled(host: Host, event: Event, effects: readonly Effect[]): void {
+    this.#events += 1;
+    this.#note(host.id, event, effects);
+    this.#checkers.handled(host, event);
+  }
+
+  #note(id: NodeId, event: Event, effects: readonly Effect[]): void {
+    const label = event.kind === "message" ? messageLabel(event) : event.kind;
+    const line = `${this.queue.nowMs - START_MS} ${id} ${label} ${effects.length}`;
+    for (let i = 0; i < line.length; i++) {
+      this.#trace = (Math.imul(this.#trace, 31) + line.charCodeAt(i)) >>> 0;
+    }
+    if (this.#log !== null && (event.kind !== "tick" || effects.length > 0)) this.#log(line);
+  }
+
+  #say(text: string): void {
+    this.#log?.(`${this.queue.nowMs - START_MS} ** ${text}`);
+  }
+
+  #count(name: string): void {
+    this.#faults.set(name, (this.#faults.get(name) ?? 0) + 1);
+  }
+
+  #until(untilMs: number): void {
+    while (this.queue.step(untilMs)) {
+      // Everything happens in the events.
+    }
+  }
+
+  #later(everyMs: number | null, act: () => void): void {
+    if (everyMs === null) return;
+    this.queue.after(this.#prng.between(1, 2 * everyMs), () => {
+      if (!this.faultsOn) return;
+      act();
+      this.#later(everyMs, act);
+    });
+  }
+
+  #founding(): void {
+    for (let n = 1; n <= this.options.nodes; n++) {
+      const id = nodeId(`node-${n}`);
+      this.hosts.set(id, new Host(this, this.#prng.fork(), id, factsOf(n)));
+    }
+    const [first, ...others] = this.hosts.values();
+    if (first === undefined) return;
+    first.disk.submit(bootstrap(CLUSTER, "secret", first.id, first.facts, first.now()));
+    first.disk.sync();
+    first.start();
+    others.forEach((host, i) => {
+      this.queue.after(200 + i * this.#prng.between(1, 1_500), () => this.#join(host, 0));
+    });
+  }
+
+  /** A stranger asks any running node to be admitted, as the join protocol does, until it is. */
+  #join(host: Host, attempt: number): void {
+    const doors = this.#running().filter(({ isPaused }) => !isPaused);
+    const door = doors.length === 0 ? undefined : this.#prng.pick(doors);
+    const again = (): void => this.queue.after(500, () => this.#join(host, attempt + 1));
+    if (door === undefined || this.network.isCut(host.id, door.id)) {
+      again();
+      return;
+    }
+    let answered = false;
+    const settle = (response: Response | null): void => {
+      if (answered) return;
+      answered = true;
+      const admitted = response?.kind === "ok" ? admission(response.body) : null;
+      if (admitted === null || door.node === null) {
+        again();
+        return;
+      }
+      const peers = door.node.members.map(({ id, raftId, addresses }) => ({
+        id,
+        raftId,
+        addresses,
+      }));
+      const identity = { clusterId: CLUSTER, node: host.id, raftId: admitted, peers };
+      host.disk.submit({ identity, hardState: null, entries: [], worker: null });
+      host.disk.sync();
+      this.#say(`${host.id} is admitted as ${admitted}`);
+      host.start();
+    };
+    const command = { kind: "node-admit", node: host.id, facts: host.facts } as const;
+    const key = `join-${host.id}-${attempt}`;
+    door.request({ kind: "write", key, command }, 5_000, settle);
+    // The door may die with the question.
+    this.queue.after(6_000, () => settle(null));
+  }
+
+  #running(): Host[] {
+    return [...this.hosts.values()].filter(({ isUp }) => isUp);
+  }
+
+  #crashOne(): void {
+    const up = this.#running();
+    if (up.length === 0) return;
+    this.#crash(this.#prng.pick(up));
+    // Sometimes all at once: power loss.
+    if (this.#prng.chance(50)) for (const host of this.#running()) this.#crash(host);
+  }
+
+  #crash(host: Host): void {
+    this.#count("crash");
+    this.#say(`${host.id} crashes`);
+    host.crash();
+    this.#checkers.crashed(host);
+    for (const other of this.#running()) {
+      if (this.network.isCut(host.id, other.id)) continue;
+      this.queue.after(this.#prng.between(1, 15), () => {
+        other.deliver({ kind: "peer-lost", peer: host.id });
+      });
+    }
+    this.queue.after(this.#prng.between(50, 6_000), () => this.#restart(host));
+  }
+
+  #restart(host: Host): void {
+    if (host.isUp || host.disk.durable.identity === null) return;
+    this.#say(`${host.id} restarts`);
+    host.start();
+    for (const other of this.#running()) {
+      if (other !== host) other.deliver({ kind: "peer-up", peer: host.id });
+    }
+  }
+
+  #pauseOne(): void {
+    const up = this.#running().filter(({ isPaused }) => !isPaused);
+    if (up.length === 0) return;
+    const host = this.#prng.pick(up);
+    this.#count("pause");
+    this.#say(`${host.id} stands still`);
+    host.pause();
+    this.queue.after(this.#prng.between(100, 7_000), () => {
+      this.#say(`${host.id} goes on`);
+      host.resume();
+    });
+  }
+
+  #cutSome(): void {
+    const ids = this.#prng.shuffle([...this.hosts.keys()]);
+    if (ids.length < 2) return;
+    this.#count("cut");
+    const side = new Set(ids.slice(0, this.#prng.between(1, ids.length - 1)));
+    const shape = this.#prng.pick(["both ways", "one way", "chain"] as const);
+    this.#say(`cut ${shape}: ${[...side].join(" ")}`);
+    ids.forEach((a, i) => {
+      ids.forEach((b, j) => {
+        const apart = side.has(a) && !side.has(b);
+        if (shape === "chain" ? Math.abs(i - j) > 1 : apart) this.network.cut(a, b);
+        if (shape === "both ways" && apart) this.network.cut(b, a);
+      });
+    });
+    this.queue.after(this.#prng.between(200, 9_000), () => {
+      this.#say("the cuts are mended");
+      this.network.mend();
+    });
+  }
+
+  #stallOne(): void {
+    const host = this.#prng.pick([...this.hosts.values()]);
+    this.#count("disk stall");
+    this.#say(`${host.id}'s disk stalls`);
+    host.stalledUntilMs = this.queue.nowMs + this.#prng.between(500, 5_000);
+  }
+
+  #crashContainer(): void {
+    const hosts = this.#running().filter(({ engine }) => (engine?.running().length ?? 0) > 0);
+    if (hosts.length === 0) return;
+    const host = this.#prng.pick(hosts);
+    const running = host.engine?.running() ?? [];
+    if (running.length === 0) return;
+    this.#count("container crash");
+    host.engine?.crash(this.#prng.pick(running), 1);
+  }
+
+  #breakStream(): void {
+    const up = this.#running();
+    if (up.length < 2) return;
+    const [a, b] = this.#prng.shuffle(up);
+    if (a === undefined || b === undefined) return;
+    this.#count("broken stream");
+    a.deliver({ kind: "peer-lost", peer: b.id });
+    b.deliver({ kind: "peer-lost", peer: a.id });
+    this.queue.after(this.#prng.between(50, 2_000), () => {
+      if (a.isUp && b.isUp) {
+        a.deliver({ kind: "peer-up", peer: b.id });
+        b.deliver({ kind: "peer-up", peer: a.id });
+      }
+    });
+  }
+
+  #askLater(): void {
+    this.queue.after(this.#prng.between(1, 2 * this.options.requestEveryMs), () => {
+      if (!this.faultsOn) return;
+      const up = this.#running();
+      if (up.length > 0) {
+        const { request, done } = this.#workload.next();
+        this.#prng.pick(up).request(request, this.#prng.between(1_000, 10_000), done);
+      }
+      this.#askLater();
+    });
+  }
+
+  #heal(): void {
+    this.#say("all faults end");
+    this.faultsOn = false;
+    this.network.heal();
+    for (const host of this.hosts.values()) {
+      host.resume();
+      host.stalledUntilMs = 0;
+      this.#restart(host);
+    }
+  }
+
+  #converge(): void {
+    const deadlineMs = this.queue.nowMs + this.options.livenessMs;
+    let missing = "it never looked";
+    while (this.queue.nowMs < deadlineMs) {
+      this.#until(this.queue.nowMs + 500);
+      missing = convergence(this.hosts) ?? "";
+      if (missing === "") break;
+    }
+    if (missing !== "") throw new Violation("liveness", missing);
+    const state = this.#running()[0]?.node?.replica.state;
+    this.#workload.check((job) => state?.jobs.get(job)?.version ?? 0);
+    const live = [...(state?.tasks.values() ?? [])].filter((task) => !isTerminal(task.state));
+    this.#say(`converged with ${live.length} live tasks`);
+  }
+}
+
+function messageLabel(event: Extract<Event, { kind: "message" }>): string {
+  const { message, from } = event;
+  if (message.kind !== "raft") return `${message.kind} from ${from}`;
+  return `${message.message.kind}/${message.message.term} from ${from}`;
+}
+
+function admission(body: unknown): number | null {
+  const raftId = typeof body === "object" && body !== null ? Reflect.get(body, "raftId") : null;
+  return typeof raftId === "number" && raftId > 0 ? raftId : null;
+}
+
+function factsOf(n: number): NodeFacts {
+  return {
+    name: `n${n}`,
+    addresses: [`/sim/${n}`],
+    datacenter: "dc1",
+    labels: {},
+    os: "linux",
+    arch: "x64",
+    resources: { cpuMilli: 4_000, memoryMib: 4_096, diskMib: 10_000 },
+    drivers: ["docker", "process"],
+    publishAddress: "127.0.0.1",
+    portRange: { first: 20_000, last: 20_099 },
+    orchVersion: "sim",
+    mayVote: true,
+    mayWork: true,
+  };
+}
