@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { Pool } from "undici";
 import type { Dispatcher } from "undici";
@@ -114,18 +113,22 @@ export class Client {
       response.body.destroy();
     };
     signal.addEventListener("abort", stop, { once: true });
-    let broken: Error | null = null;
-    response.body.on("error", (error) => {
-      broken = error;
-    });
+    const decoder = new TextDecoder();
+    let rest = "";
     try {
       if (signal.aborted) return;
-      yield* createInterface({ input: response.body, crlfDelay: Number.POSITIVE_INFINITY });
+      for await (const chunk of response.body) {
+        const lines = `${rest}${decoder.decode(chunk, { stream: true })}`.split("\n");
+        rest = lines.pop() ?? "";
+        yield* lines;
+      }
+      if (rest !== "") yield rest;
+    } catch (error) {
+      if (!signal.aborted) throw lostFault(this.#endpoints[0], reasonOf(error));
     } finally {
       signal.removeEventListener("abort", stop);
       response.body.destroy();
     }
-    if (broken !== null && !signal.aborted) throw lostFault(this.#endpoints[0], reasonOf(broken));
   }
 
   /** Drops every connection. */

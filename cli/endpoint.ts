@@ -54,7 +54,7 @@ export function chooseEndpoints(sources: EndpointSources): readonly Endpoint[] {
 export function parseHost(text: string, token: string | null): Endpoint {
   if (text.startsWith("unix:")) {
     const path = text.slice("unix:".length).replace(/^\/\/+/, "/");
-    if (!path.startsWith("/")) throw badHost(text);
+    if (!/^\/./.test(path)) throw badHost(text);
     return {
       host: `unix://${path}`,
       socketPath: path,

@@ -6,17 +6,7 @@ import { printTable } from "./output.ts";
 
 export function printNodes(nodes: readonly NodeView[]): void {
   printTable(
-    [
-      "NAME",
-      "STATUS",
-      "ROLE",
-      "CPU",
-      "MEMORY MIB",
-      "TASKS",
-      "DRIVER",
-      "DATACENTER",
-      "PUBLISHES ON",
-    ],
+    ["NAME", "STATUS", "ROLE", "CPU", "MEM MIB", "TASKS", "DRIVER", "DATACENTER"],
     nodes.map((node) => [
       node.name,
       node.status,
@@ -26,7 +16,6 @@ export function printNodes(nodes: readonly NodeView[]): void {
       String(node.tasks),
       node.driver,
       node.datacenter,
-      node.publishAddress,
     ]),
     (row) => (nodes[row]?.status === "ready" ? null : "yellow"),
   );

@@ -72,12 +72,18 @@ const BIG_DATA = 0x01;
 const INTEGER_KEYS = 0x08;
 const NO_PAGE = -1;
 const MAX_DEPTH = 32;
+/** A transaction counts pages at the file's end that it then had no use for, and does not write them. */
+const MAX_UNWRITTEN_PAGES = 1024;
 const TWO_32 = 2 ** 32;
 
 /** Reads and checks the whole file. Throws Damage that says what is wrong and where. */
 export function scanPages(source: PageSource): Scan {
   const meta = readMeta(source);
-  const used = new Uint8Array(Math.floor(source.size / meta.pageSize));
+  const pages = Math.floor(source.size / meta.pageSize);
+  if (meta.lastPage >= pages + MAX_UNWRITTEN_PAGES) {
+    throw new Damage(`its meta page counts ${meta.lastPage + 1} pages, but the file has ${pages}`);
+  }
+  const used = new Uint8Array(pages);
   used.fill(1, 0, 2);
   const walk: Walk = { source, meta, used };
   const records = readTree(walk, meta.main, "log");

@@ -18,8 +18,9 @@ import type { Disk, DiskImage, DiskWrite } from "./storage.ts";
  *
  * A torn tail needs no repair: LMDB writes a transaction to unused pages and lets the meta page point to
  * them last, so an unfinished one was never there. Whatever else does not fit is damage, and nothing is
- * ever cut off: what it would lose may have been acknowledged. One thing no check on this disk can find
- * is an old copy of the whole folder put back in its place: a folder must never be restored.
+ * ever cut off: what it would lose may have been acknowledged. What no check on this disk can find is an
+ * older state that is whole in itself: a disk that lost the last synced write of a meta page, or an old
+ * copy of the folder put back in its place. A data folder must never be restored.
  */
 export interface OpenDisk {
   readonly disk: Disk;

@@ -263,8 +263,8 @@ export class Node {
     const member = this.#members.find(({ id }) => id === from);
     const isOurs =
       clusterId === this.#config.identity.clusterId && message.to === this.#replica.raftId;
-    // A node speaks in Raft under the id that it has now, not under one it has lost.
-    if (!isOurs || (member !== undefined && member.raftId !== message.from)) return;
+    // Not under an id that it has lost. Under a later one than is known here: this node is behind.
+    if (!isOurs || (member !== undefined && message.from < member.raftId)) return;
     this.#routes.set(message.from, from);
     this.#replica.raft.step(message);
   }
@@ -284,7 +284,9 @@ export class Node {
   ): void {
     const manager = this.#manager;
     if (manager === null) {
-      this.#send(from, { kind: "session-refused", session: m.session, manager: this.#leader() });
+      const leader = this.#leader();
+      const hint = this.#members.find(({ id }) => id === leader) ?? null;
+      this.#send(from, { kind: "session-refused", session: m.session, manager: hint });
     } else if (m.kind === "session-open") {
       manager.opened(from, m.session, m.facts, m.reports, this.#now);
     } else if (m.kind === "session-beat") {
@@ -313,7 +315,8 @@ export class Node {
         return;
       }
       case "session-refused":
-        this.#session.refused(m.session, m.manager, this.#now);
+        this.#hearOf(m.manager);
+        this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
         this.#effects.push({
@@ -332,6 +335,12 @@ export class Node {
         this.#session.acknowledged(m.session, m.batch, this.#now);
         return;
     }
+  }
+
+  /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
+  #hearOf(member: Member | null): void {
+    if (member === null || this.#members.some(({ id }) => id === member.id)) return;
+    this.#learnMembers([...this.#members, member], this.#joinSecret);
   }
 
   #work(output: WorkerOutput): void {
@@ -392,7 +401,7 @@ export class Node {
     this.#learnMembers(membersOf(state, membership), state.joinSecret);
   }
 
-  #learnMembers(members: readonly Member[], joinSecret: string): void {
+  #learnMembers(members: readonly Member[], joinSecret: string | null): void {
     this.#members = members;
     this.#membersStamp += 1;
     this.#joinSecret = joinSecret;

@@ -118,12 +118,15 @@ function timeOf(text: string): number | null {
   return Number.isNaN(timeMs) || timeMs <= 0 ? null : timeMs;
 }
 
+/** The host port in what Docker (old and new) and Podman say of one that is taken. */
+const PORT_IN_TEXT =
+  /(?:Bind for|listen (?:tcp|udp)[46]?|bind host port(?: for)?|exposing port \w+) (?:[\d.]*|\[[^\]]*\]):(\d+)/iu;
+
 /** The fault for an engine's refusal of a step, in its own `text`. */
 export function refusal(what: string, text: string, task: TaskId): Fault {
-  const port =
-    /(?:Bind for|listen (?:tcp|udp)[46]?|exposing port (?:TCP|UDP)) [^ ]*:(\d+)\b.*?(?:already|in use)/iu.exec(
-      text,
-    )?.[1];
+  const port = /already (?:allocated|in use)/u.test(text)
+    ? PORT_IN_TEXT.exec(text)?.[1]
+    : undefined;
   if (port !== undefined) {
     return fault(
       "engine-refused",

@@ -56,8 +56,10 @@ export function releaseLimits(taskFolder: string): void {
   for (const parent of ["orch", "memory/orch", "cpu/orch"]) {
     try {
       rmdirSync(join(ROOT, parent, name));
+      // Succeeds after the last task only.
+      rmdirSync(join(ROOT, parent));
     } catch {
-      // Not there, or somebody is still dying in it: an empty control group costs nothing.
+      // Not there, or in use, if only by somebody who is dying: an empty control group costs nothing.
     }
   }
 }

@@ -320,6 +320,22 @@ describe("a reconnect of the engine", () => {
     expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
   });
 
+  test("a late word of an earlier container is not taken for this one", () => {
+    const bench = new Bench().running().seen("gone");
+    expect(bench.last.reports).toEqual([]);
+    expect(bench.steps).toEqual(["start"]);
+    expect(bench.ended("start").report).toMatchObject({ state: "running", attempts: 1 });
+  });
+
+  test("a container that goes before its start is made again", () => {
+    const bench = new Bench().list().assign(assignment()).ended("create").seen("gone");
+    expect(bench.ended("start", refused).steps).toEqual(["create"]);
+    expect(bench.ended("create").ended("start").report).toMatchObject({
+      state: "running",
+      attempts: 1,
+    });
+  });
+
   test("a list proves nothing against a step in flight", () => {
     const bench = new Bench().list().assign(assignment()).ended("create").after(60_000).list();
     expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });

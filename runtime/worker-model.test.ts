@@ -189,6 +189,11 @@ class World {
     return { kind: "done" };
   }
 
+  #tell(): void {
+    const status = this.events.shift();
+    if (status !== undefined) this.take(this.worker.observed(status, this.now));
+  }
+
   answer(which: number, fate: number): void {
     const step = this.flying[which % Math.max(1, this.flying.length)];
     if (step === undefined) return;
@@ -197,6 +202,8 @@ class World {
     if (fate <= 7) outcome = this.effect(step);
     if (fate === 7) outcome = unanswered;
     if (fate === 9 && (step.kind === "create" || step.kind === "start")) {
+      // The watch lags, but not behind a refusal.
+      while (this.events.length > 0) this.#tell();
       const runs = this.containers.get(taskOf(step))?.state === "running";
       outcome = runs ? { kind: "done" } : refused;
       if (!runs) this.#tried(taskOf(step));
@@ -206,8 +213,9 @@ class World {
   }
 
   time(ms: number): void {
-    // A list is not older than a few seconds.
+    // Neither a list nor the watch lags by more than a few seconds.
     this.deliverList();
+    if (ms > 1_000) while (this.events.length > 0) this.#tell();
     this.now += ms;
     this.take(this.worker.tick(this.now));
   }
@@ -257,11 +265,8 @@ class World {
         return this.full();
       case "answer":
         return this.answer(a, b % 10);
-      case "event": {
-        const status = this.events.shift();
-        if (status !== undefined) this.take(this.worker.observed(status, this.now));
-        return;
-      }
+      case "event":
+        return this.#tell();
       case "exit":
         return some && this.exit(some.task, b % 3);
       case "snatch": {
@@ -297,7 +302,7 @@ class World {
     for (let rounds = 0; ; rounds++) {
       assert(rounds < 2_000, "it never comes to rest");
       if (this.flying.length > 0) this.answer(0, 0);
-      else if (this.events.length > 0) this.do({ op: "event", a: 0, b: 0 });
+      else if (this.events.length > 0) this.#tell();
       else if (this.wakeAtMs !== null) this.time(Math.max(1, this.wakeAtMs - this.now));
       else break;
     }

@@ -25,11 +25,7 @@ export function saw(task: WorkerTask, status: ContainerStatus, missed: boolean, 
     case "exited":
       return sawExited(task, status, missed, now);
     case "gone":
-      // A list that is older than this must not bring that run back.
-      if (status.startedAtMs !== null) {
-        task.lastRun = { startedAtMs: status.startedAtMs, finishedAtMs: status.finishedAtMs };
-      }
-      return sawGone(task, missed, now);
+      return sawGone(task, status, missed, now);
   }
 }
 
@@ -43,7 +39,7 @@ export function listedAsCreated(task: WorkerTask, now: Millis): void {
 /** A list does not have the container. */
 export function notListed(task: WorkerTask, missed: boolean, now: Millis): void {
   if (task.step !== null || task.container === "absent") return;
-  if (!steppedRecently(task, now)) sawGone(task, missed, now);
+  if (!steppedRecently(task, now)) sawGone(task, null, missed, now);
   // Making it again is harmless; starting it again is not, if it has done its work meanwhile.
   else if (!mayRun(task)) task.container = "doubtful";
 }
@@ -61,27 +57,33 @@ function sawRunning(task: WorkerTask, status: ContainerStatus, now: Millis): voi
   // Told late: that run has ended already.
   if (startedAtMs !== null && task.lastRun?.startedAtMs === startedAtMs) return;
   if (task.step === "stop") return;
-  if (task.step === "start") task.startSeen = true;
+  if (task.step === "start") task.startSight = "ran";
   ran(task, startedAtMs ?? now, now);
 }
 
 function sawExited(task: WorkerTask, status: ContainerStatus, missed: boolean, now: Millis): void {
   if (sameRun(task.lastRun, status)) {
-    if (task.step === null && task.container !== "running") task.container = "exited";
+    if (task.step === null && !mayRun(task)) task.container = "exited";
     return;
   }
   const expected = task.step === "start" || mayRun(task);
   // What was waiting for its restart had ended before the node did.
   const found = missed && task.container !== "exited" && task.report.healthy !== false;
-  task.lastRun = { startedAtMs: status.startedAtMs, finishedAtMs: status.finishedAtMs };
+  // A list may tell of a run before the last one.
+  if (expected || (task.lastRun?.startedAtMs ?? 0) <= (status.startedAtMs ?? 0)) {
+    task.lastRun = { startedAtMs: status.startedAtMs, finishedAtMs: status.finishedAtMs };
+  }
   if (!expected && !found) {
     task.container = "exited";
     lateExitCode(task, status.exitCode);
     return;
   }
-  if (task.step === "start") task.startSeen = true;
+  // Of a run before the start that is in flight, or was not answered: that one may run nevertheless.
+  const earlier = status.startedAtMs !== null && status.startedAtMs < task.startBeganAtMs;
+  const doubtful = earlier && task.container === "unknown";
+  if (task.step === "start") task.startSight = earlier ? "doubtful" : "ran";
   ran(task, status.startedAtMs ?? now, now);
-  task.container = "exited";
+  task.container = doubtful ? "unknown" : "exited";
   attemptEnds(task, endOf(task, status, missed || task.step === "stop", now), now);
 }
 
@@ -95,15 +97,32 @@ function endOf(task: WorkerTask, status: ContainerStatus, missed: boolean, now: 
   return { exitCode, why, ranMs, missed, finishedAtMs };
 }
 
-function sawGone(task: WorkerTask, missed: boolean, now: Millis): void {
+/** `status`: null when a list is what says so. */
+function sawGone(
+  task: WorkerTask,
+  status: ContainerStatus | null,
+  missed: boolean,
+  now: Millis,
+): void {
   // A create answers for itself; a stop counts a container that is gone as a success.
   if (task.step === "create") return;
-  const expected = task.step === "start" || mayRun(task);
-  if (!expected || task.step === "stop") {
+  if (status !== null && task.container === "running") {
+    const { startedAtMs, finishedAtMs } = status;
+    // Told late: of a container before this one, whose run has ended already
+    if (startedAtMs !== null && task.lastRun?.startedAtMs === startedAtMs) return;
+    // or which never ran. But it may be this one: starting it again tells.
+    if (startedAtMs === null && task.step === null && steppedRecently(task, now)) {
+      task.container = "unknown";
+      return;
+    }
+    // A list that is older than this must not bring the run back.
+    task.lastRun = { startedAtMs, finishedAtMs };
+  }
+  // Only a run that was seen has ended: a start that nobody saw work may never have.
+  if (task.container !== "running" || task.step === "stop") {
     task.container = "absent";
     return;
   }
-  if (task.step === "start") task.startSeen = true;
   ran(task, now, now);
   task.container = "absent";
   const ranMs = Math.max(0, now - (task.report.startedAtMs ?? now));

@@ -52,12 +52,13 @@ export function settleStopped(task: WorkerTask, now: Millis): void {
 }
 
 /** A step is handed to the engine. */
-export function stepBegins(task: WorkerTask, kind: StepKind): void {
+export function stepBegins(task: WorkerTask, kind: StepKind, now: Millis): void {
   assert(task.step === null, `task ${task.id} has a step in flight`);
   const goal = goalOf(task);
   task.step = kind;
   task.waitUntilMs = null;
-  if (kind === "start") task.startSeen = false;
+  task.startSight = "none";
+  if (kind === "start") task.startBeganAtMs = now;
   if (goal === "run" && kind === "create") advance(task, "preparing");
   if (goal === "run" && kind === "start") advance(task, "starting");
   if (goal === "stop") advance(task, "stopping");
@@ -84,7 +85,9 @@ export function stepEnds(
       if (task.container === "absent" || task.container === "doubtful") task.container = "created";
       return;
     case "start":
-      if (!task.startSeen) ran(task, now, now);
+      if (task.container === "absent" || task.container === "running") return;
+      if (task.startSight === "none") ran(task, now, now);
+      if (task.startSight === "doubtful") task.container = "unknown";
       return;
     case "stop":
       if (task.container !== "absent") task.container = "exited";
@@ -104,7 +107,8 @@ function stepFails(task: WorkerTask, kind: StepKind, reason: Fault, now: Millis)
     if (refused) return attemptRefused(task, reason, now);
   }
   if (kind === "start") {
-    if (task.startSeen) return;
+    // What the watch has told already is no refusal: it ran, or somebody removed it before it could.
+    if (task.startSight !== "none" || task.container === "absent") return;
     if (!refused) task.container = "unknown";
     else task.container = hasRun(task) ? "doubtful" : "created";
     if (refused) return attemptRefused(task, reason, now);

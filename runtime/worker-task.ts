@@ -92,8 +92,13 @@ export interface WorkerTask {
   container: Container;
   /** The step in flight. */
   step: StepKind | null;
-  /** The watch has told how the start in flight went before its answer came. */
-  startSeen: boolean;
+  /** When the last start began; before the first: 0. */
+  startBeganAtMs: Millis;
+  /**
+   * What the watch has told of the start in flight before its answer came. `doubtful`: that an earlier
+   * run has ended, which the start may have found ended or still running.
+   */
+  startSight: "none" | "ran" | "doubtful";
   /** When its last step ended; null: none of this process has. */
   steppedAtMs: Millis | null;
   /** No step before this. */
@@ -138,7 +143,8 @@ export function newTask(
     graceMs: assignment?.stopGraceMs ?? UNASSIGNED_GRACE_MS,
     container: running ? "running" : "absent",
     step: null,
-    startSeen: false,
+    startBeganAtMs: 0,
+    startSight: "none",
     steppedAtMs: null,
     waitUntilMs: null,
     waitMs: 0,

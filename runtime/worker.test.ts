@@ -203,7 +203,7 @@ describe("what the restart policy makes of an exit", () => {
   });
 
   test("a container removed by somebody else is an exit, and is made again", () => {
-    const bench = new Bench().running().seen("gone");
+    const bench = new Bench().running().seen("gone", { startedAtMs: T0 });
     expect(bench.report).toMatchObject({ healthy: false, exitCode: null });
     expect(bench.report.message).toBe(
       "restarting in 10 s: its container was removed by somebody else",
@@ -215,7 +215,9 @@ describe("what the restart policy makes of an exit", () => {
       healthy: null,
       attempts: 2,
     });
-    expect(new Bench().running({ restart: NEVER }).seen("gone").report).toMatchObject({
+    expect(
+      new Bench().running({ restart: NEVER }).seen("gone", { startedAtMs: T0 }).report,
+    ).toMatchObject({
       state: "failed",
       message: "its container was removed by somebody else",
     });

@@ -204,16 +204,16 @@ export class Worker {
       } else if (kind === "create") {
         creates.push(task);
       } else {
-        steps.push(this.#begin(task, kind));
+        steps.push(this.#begin(task, kind, now));
       }
     }
     for (const task of starts) {
       if (this.#starting + this.#creating >= MAX_STARTING) break;
-      steps.push(this.#begin(task, "start"));
+      steps.push(this.#begin(task, "start", now));
     }
     for (const task of creates) {
       if (this.#creating >= MAX_CREATING || this.#starting + this.#creating >= MAX_STARTING) break;
-      steps.push(this.#begin(task, "create"));
+      steps.push(this.#begin(task, "create", now));
     }
     return { steps, reports: this.#changedReports(), memory: this.#changedMemory(), wakeAtMs };
   }
@@ -226,8 +226,8 @@ export class Worker {
     if (forgotten) this.#tasks.delete(task.id);
   }
 
-  #begin(task: WorkerTask, kind: StepKind): EngineStep {
-    stepBegins(task, kind);
+  #begin(task: WorkerTask, kind: StepKind, now: Millis): EngineStep {
+    stepBegins(task, kind, now);
     if (kind === "create") {
       this.#creating += 1;
       const assignment = present(task.assignment, "only an assigned task is created");

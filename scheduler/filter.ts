@@ -1,49 +1,53 @@
+import { present } from "../lib/assert.ts";
 import type { NodeRecord } from "../state/node-record.ts";
 import type { Constraint, DriverName, ServiceSpec } from "../state/spec.ts";
 import type { NodeDraft } from "./node-draft.ts";
 
-/** Why one node cannot take a task of the service, as the end of "1 …" and of "2 …". */
-interface Cause {
-  /** Filters run in this order; a node counts for the first that it fails. */
-  readonly rank: number;
-  readonly one: string;
-  readonly many: string;
-  /** For what runs short: how much is asked and how much this node has free. */
-  readonly short: { readonly need: number; readonly free: number; readonly unit: string } | null;
-}
+/**
+ * The filters in the order in which they run, as numbers: thousands of nodes are asked for each service, and words
+ * are wanted only when none fits. A constraint or port of the spec is told apart by its place, added to the filter's.
+ */
+const FITS = 0;
+const DOWN = 1;
+const NO_WORK = 2;
+const DRIVER = 3;
+const CONSTRAINT = 1000;
+const CPU = 10_000;
+const MEMORY = 10_001;
+const DISK = 10_002;
+const HOST_PORT = 20_000;
+const RANGE = 30_000;
 
 /** Whether the node can take a task of the service now. */
 export function fits(draft: NodeDraft, service: ServiceSpec): boolean {
-  return cause(draft, service) === null;
+  return verdict(draft, service) === FITS;
 }
 
 /**
- * Why no node can take a task of the service: how many nodes fail for which cause, and of what runs short the
- * most that one of them has.
+ * Why no node can take a task of the service: how many nodes fail for which cause (each counts for the first filter
+ * that it fails) and, of what runs short, the most that one of them has.
  */
 export function explain(drafts: readonly NodeDraft[], service: ServiceSpec): string {
   if (drafts.length === 0) return "no node fits: the cluster has no nodes";
-  const tally = new Map<string, { readonly cause: Cause; count: number; bestFree: number }>();
+  const tally = new Map<number, { count: number; bestFree: number }>();
   for (const draft of drafts) {
-    const found = cause(draft, service);
-    if (found === null) continue;
-    const free = found.short?.free ?? 0;
-    const entry = tally.get(found.many);
-    if (entry === undefined) tally.set(found.many, { cause: found, count: 1, bestFree: free });
+    const failed = verdict(draft, service);
+    const free = freeOf(draft, failed);
+    const entry = tally.get(failed);
+    if (entry === undefined) tally.set(failed, { count: 1, bestFree: free });
     else {
       entry.count += 1;
       entry.bestFree = Math.max(entry.bestFree, free);
     }
   }
-  const parts = [...tally.values()]
-    .toSorted((a, b) => a.cause.rank - b.cause.rank || (a.cause.many < b.cause.many ? -1 : 1))
-    .map(({ cause: { one, many, short }, count, bestFree }) => {
-      const verb = `${count} ${count === 1 ? one : many}`;
-      if (short === null) return verb;
-      const best = Math.max(0, bestFree);
-      return `${verb} (need ${short.need} ${short.unit}, best has ${best} ${short.unit} free)`;
-    });
-  return `no node fits: ${drafts.length} ${drafts.length === 1 ? "node" : "nodes"}, ${parts.join(", ")}`;
+  const causes = [...tally]
+    .filter(([failed]) => failed !== FITS)
+    .toSorted(([a], [b]) => a - b)
+    .map(
+      ([failed, { count, bestFree }]) =>
+        `${count} ${words(failed, service, count === 1, bestFree)}`,
+    );
+  return `no node fits: ${drafts.length} ${drafts.length === 1 ? "node" : "nodes"}, ${causes.join(", ")}`;
 }
 
 /** The sentence without the figures that change with every placement elsewhere: to see whether it is news. */
@@ -51,49 +55,53 @@ export function withoutFigures(sentence: string): string {
   return sentence.replaceAll(/best has \d+/g, "best has");
 }
 
-function cause(draft: NodeDraft, service: ServiceSpec): Cause | null {
+/** The first filter that the node fails. */
+function verdict(draft: NodeDraft, service: ServiceSpec): number {
   const node = draft.record;
-  if (node.liveness !== "ready") return because(0, "is down", "are down");
-  if (!node.mayWork) return because(1, "takes no tasks", "take no tasks");
-  const driver = neededDriver(service);
-  if (!node.drivers.includes(driver))
-    return because(2, `lacks the driver ${driver}`, `lack the driver ${driver}`);
-  const failed = service.constraints.find((constraint) => !holds(constraint, node));
-  if (failed !== undefined) {
-    const text = `${failed.attribute}${failed.operator}${failed.value}`;
-    return because(3, `fails ${text}`, `fail ${text}`);
-  }
-  return shortage(draft, service) ?? portCause(draft, service);
-}
-
-function because(rank: number, one: string, many: string): Cause {
-  return { rank, one, many, short: null };
-}
-
-function shortage(draft: NodeDraft, service: ServiceSpec): Cause | null {
+  if (node.liveness !== "ready") return DOWN;
+  if (!node.mayWork) return NO_WORK;
+  if (!node.drivers.includes(neededDriver(service))) return DRIVER;
+  const constraint = service.constraints.findIndex((each) => !holds(each, node));
+  if (constraint >= 0) return CONSTRAINT + constraint;
   const need = service.reservations;
-  const free = draft.free;
-  if (need.cpuMilli > free.cpuMilli)
-    return lack(4, "cpu", need.cpuMilli, free.cpuMilli, "milli-CPU");
-  if (need.memoryMib > free.memoryMib)
-    return lack(5, "memory", need.memoryMib, free.memoryMib, "MiB");
-  if (need.diskMib > free.diskMib) return lack(6, "disk", need.diskMib, free.diskMib, "MiB");
-  return null;
+  if (need.cpuMilli > draft.free.cpuMilli) return CPU;
+  if (need.memoryMib > draft.free.memoryMib) return MEMORY;
+  if (need.diskMib > draft.free.diskMib) return DISK;
+  if (service.ports.length === 0) return FITS;
+  const taken = service.ports.findIndex(
+    ({ host, protocol }) => host !== null && draft.hasPortTaken({ host, protocol }),
+  );
+  if (taken >= 0) return HOST_PORT + taken;
+  return draft.choosePorts(service) === null ? RANGE : FITS;
 }
 
-function lack(rank: number, what: string, need: number, free: number, unit: string): Cause {
-  return { rank, one: `lacks ${what}`, many: `lack ${what}`, short: { need, free, unit } };
+function freeOf(draft: NodeDraft, failed: number): number {
+  if (failed === CPU) return draft.free.cpuMilli;
+  if (failed === MEMORY) return draft.free.memoryMib;
+  return failed === DISK ? draft.free.diskMib : 0;
 }
 
-function portCause(draft: NodeDraft, service: ServiceSpec): Cause | null {
-  if (service.ports.length === 0) return null;
-  for (const { host, protocol } of service.ports) {
-    if (host === null || !draft.hasPortTaken({ host, protocol })) continue;
-    const text = `host port ${host}/${protocol} taken`;
-    return because(7, `has ${text}`, `have ${text}`);
-  }
-  if (draft.choosePorts(service) !== null) return null;
-  return because(8, "has no free port left in its range", "have no free port left in their range");
+/** What follows a number of nodes: "2 are down", "1 is down". */
+function words(failed: number, service: ServiceSpec, one: boolean, bestFree: number): string {
+  const need = service.reservations;
+  const shortOf = (what: string, asked: number, unit: string): string =>
+    `${one ? "lacks" : "lack"} ${what} (need ${asked} ${unit}, best has ${Math.max(0, bestFree)} ${unit} free)`;
+  if (failed === DOWN) return one ? "is down" : "are down";
+  if (failed === NO_WORK) return one ? "takes no tasks" : "take no tasks";
+  if (failed === DRIVER) return `${one ? "lacks" : "lack"} the driver ${neededDriver(service)}`;
+  if (failed === CPU) return shortOf("cpu", need.cpuMilli, "milli-CPU");
+  if (failed === MEMORY) return shortOf("memory", need.memoryMib, "MiB");
+  if (failed === DISK) return shortOf("disk", need.diskMib, "MiB");
+  if (failed === RANGE)
+    return one ? "has no free port left in its range" : "have no free port left in their range";
+  const port = service.ports[failed - HOST_PORT];
+  if (port !== undefined)
+    return `${one ? "has" : "have"} host port ${port.host}/${port.protocol} taken`;
+  const constraint = present(
+    service.constraints[failed - CONSTRAINT],
+    "a filter that a node failed",
+  );
+  return `${one ? "fails" : "fail"} ${constraint.attribute}${constraint.operator}${constraint.value}`;
 }
 
 function neededDriver(service: ServiceSpec): DriverName {

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import { Heap } from "./heap.ts";
 
@@ -10,18 +10,22 @@ it("gives its elements back in order, whenever they came", () => {
         (a, b) => a.value - b.value,
       );
       const model = [...initial];
+      const popped: (number | undefined)[] = [];
+      const expected: (number | undefined)[] = [];
       const drain = actions.concat(
         Array.from({ length: initial.length + actions.length + 1 }, () => null),
       );
       for (const action of drain) {
         if (action === null) {
           model.sort((a, b) => a - b);
-          expect(heap.pop()?.value).toBe(model.shift());
+          popped.push(heap.pop()?.value);
+          expected.push(model.shift());
         } else {
           heap.push({ value: action });
           model.push(action);
         }
       }
+      expect(popped).toEqual(expected);
     }),
   );
 });

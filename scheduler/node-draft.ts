@@ -8,43 +8,28 @@ import { DEFAULT_ASK } from "./score.ts";
 /** A node as it will be once the steps of the pass so far are applied. */
 export class NodeDraft {
   readonly record: NodeRecord;
+  /** Tasks that are placed here and not over. */
+  tasks: number;
+  /** What is not reserved; below zero when the node's capacity shrank under its tasks. */
+  free: Resources;
+  /** What is reserved, tasks that reserve nothing counted as DEFAULT_ASK. */
+  weight: Resources;
   readonly #portsBefore: ReadonlySet<string>;
   readonly #portsAdded = new Set<string>();
-  #held: Resources;
-  #unreserved: Allocation["unreserved"];
-  #tasks: number;
   #cursor: number;
 
   constructor(record: NodeRecord, allocation: Allocation) {
+    const { resources, unreserved } = allocation;
     this.record = record;
+    this.tasks = allocation.tasks;
+    this.free = minus(record.resources, resources);
+    this.weight = {
+      cpuMilli: resources.cpuMilli + unreserved.cpu * DEFAULT_ASK.cpuMilli,
+      memoryMib: resources.memoryMib + unreserved.memory * DEFAULT_ASK.memoryMib,
+      diskMib: resources.diskMib,
+    };
     this.#portsBefore = allocation.hostPorts;
-    this.#held = allocation.resources;
-    this.#unreserved = allocation.unreserved;
-    this.#tasks = allocation.tasks;
     this.#cursor = allocation.portCursor;
-  }
-
-  get tasks(): number {
-    return this.#tasks;
-  }
-
-  /** What is not reserved; below zero when the node's capacity shrank under its tasks. */
-  get free(): Resources {
-    const { resources } = this.record;
-    return {
-      cpuMilli: resources.cpuMilli - this.#held.cpuMilli,
-      memoryMib: resources.memoryMib - this.#held.memoryMib,
-      diskMib: resources.diskMib - this.#held.diskMib,
-    };
-  }
-
-  /** What is reserved, tasks that reserve nothing counted as DEFAULT_ASK. */
-  get weight(): Resources {
-    return {
-      cpuMilli: this.#held.cpuMilli + this.#unreserved.cpu * DEFAULT_ASK.cpuMilli,
-      memoryMib: this.#held.memoryMib + this.#unreserved.memory * DEFAULT_ASK.memoryMib,
-      diskMib: this.#held.diskMib,
-    };
   }
 
   hasPortTaken(port: { readonly host: number; readonly protocol: string }): boolean {
@@ -79,15 +64,12 @@ export class NodeDraft {
   /** Puts one task of the service here, on ports that `choosePorts` gave. */
   take(service: ServiceSpec, ports: readonly TaskPort[]): void {
     const ask = service.reservations;
-    this.#tasks += 1;
-    this.#held = {
-      cpuMilli: this.#held.cpuMilli + ask.cpuMilli,
-      memoryMib: this.#held.memoryMib + ask.memoryMib,
-      diskMib: this.#held.diskMib + ask.diskMib,
-    };
-    this.#unreserved = {
-      cpu: this.#unreserved.cpu + (ask.cpuMilli === 0 ? 1 : 0),
-      memory: this.#unreserved.memory + (ask.memoryMib === 0 ? 1 : 0),
+    this.tasks += 1;
+    this.free = minus(this.free, ask);
+    this.weight = {
+      cpuMilli: this.weight.cpuMilli + (ask.cpuMilli || DEFAULT_ASK.cpuMilli),
+      memoryMib: this.weight.memoryMib + (ask.memoryMib || DEFAULT_ASK.memoryMib),
+      diskMib: this.weight.diskMib + ask.diskMib,
     };
     for (const [i, port] of ports.entries()) {
       this.#portsAdded.add(portKey(port));
@@ -106,4 +88,12 @@ export class NodeDraft {
     }
     return null;
   }
+}
+
+function minus(a: Resources, b: Resources): Resources {
+  return {
+    cpuMilli: a.cpuMilli - b.cpuMilli,
+    memoryMib: a.memoryMib - b.memoryMib,
+    diskMib: a.diskMib - b.diskMib,
+  };
 }

@@ -118,7 +118,10 @@ async function end(cluster: DevCluster | null, stopping: Stopping, silent: boole
   const startedMs = performance.now();
   try {
     await removeDevPointer();
-    if (cluster === null) return;
+    if (cluster === null) {
+      if (!silent && stopping.asked.aborted) note("Ended before it was up; nothing is left behind");
+      return;
+    }
     if (!silent) note("Ending the cluster (Ctrl-C again to hurry)");
     const leftovers = await cluster.stop(stopping.hurried);
     for (const leftover of leftovers) note(`orch: ${leftover}`);
@@ -181,11 +184,10 @@ async function show(
       await showAnswers(tasks, signal);
     }
     print("");
-    print(
-      `Ready after ${secondsSince(startedMs)} s. In another terminal \`orch ps\` finds this cluster by itself, or:`,
-    );
+    print(`Ready after ${secondsSince(startedMs)} s. Ctrl-C ends all of it.`);
+    print("In another terminal `orch ps` finds this cluster by itself; other programs need");
     print(`  export ORCH_HOST=${cluster.hosts.join(",")}`);
-    print(`Logs of the nodes: ${cluster.folder}/*.log. Ctrl-C ends everything.`);
+    print(`The nodes' logs are ${cluster.folder}/*.log`);
   } finally {
     await client.close();
   }

@@ -41,15 +41,27 @@ export async function logs(context: Context, text: string, flags: LogFlags): Pro
   const target = parseTarget(text);
   const tasks = await tasksOf(client, target);
   const printLine = linePrinter(context, flags.timestamps ?? false, tasks);
-  if (!selection.follow) {
-    const signal = new AbortController().signal;
-    for await (const line of mergeByTime(
-      tasks.map((task) => taskLines(client, task, selection, signal)),
-    ))
-      printLine(line);
-    return;
+  if (selection.follow) return follow(client, target, tasks, selection, printLine);
+  const { signal } = new AbortController();
+  const single = tasks.length === 1;
+  const streams = tasks.map((task) => {
+    const stream = taskLines(client, task, selection, signal);
+    return single ? stream : orNote(stream, task);
+  });
+  for await (const line of mergeByTime(streams)) printLine(line);
+}
+
+/** One task that cannot be read (its node is down) must not hide what the others said. */
+async function* orNote(
+  stream: AsyncGenerator<TaskLine, void>,
+  task: TaskView,
+): AsyncGenerator<TaskLine, void> {
+  try {
+    yield* stream;
+  } catch (error) {
+    note(`orch: ${task.slot} (${task.id}): ${messageOf(error)}`);
+    process.exitCode = 1;
   }
-  await follow(client, target, tasks, selection, printLine);
 }
 
 function readFlags(flags: LogFlags): Selection {
@@ -119,7 +131,7 @@ async function* taskLines(
   task: TaskView,
   selection: Selection,
   signal: AbortSignal,
-): AsyncGenerator<TaskLine> {
+): AsyncGenerator<TaskLine, void> {
   const resume = new ResumePoint();
   for (let broken = 0; ;) {
     const query = new URLSearchParams();
@@ -188,7 +200,6 @@ async function follow(
   }
 }
 
-/** One task that cannot be read (its node is down) must not end the others. */
 async function followTask(
   client: Client,
   task: TaskView,
@@ -196,12 +207,8 @@ async function followTask(
   signal: AbortSignal,
   printLine: (line: TaskLine) => void,
 ): Promise<void> {
-  try {
-    for await (const line of taskLines(client, task, selection, signal)) printLine(line);
-  } catch (error) {
-    if (signal.aborted) return;
-    note(`orch: ${task.slot} (${task.id}): ${messageOf(error)}`);
-  }
+  for await (const line of orNote(taskLines(client, task, selection, signal), task))
+    printLine(line);
 }
 
 const COLOURS = [

@@ -52,7 +52,7 @@ export interface Stream {
 export type AnswerShape =
   | { readonly kind: "one"; readonly shape: string }
   | { readonly kind: "list"; readonly shape: string }
-  | { readonly kind: "lines"; readonly schema: z.ZodType }
+  | { readonly kind: "lines"; readonly shape: string }
   | { readonly kind: "events"; readonly shape: string }
   | { readonly kind: "text" }
   | { readonly kind: "document" };

@@ -25,6 +25,8 @@ export class MemoryBackend implements Backend {
   asked: Request[] = [];
   /** Streams that are open now. */
   watching = 0;
+  /** Items of followed streams that were taken. */
+  taken = 0;
   readonly eventLog: EventView[] = [];
   readonly #jobs = new Map<string, { spec: JobSpec; view: JobView }>();
   readonly #tasks = new Map<string, TaskView>();
@@ -129,6 +131,7 @@ export class MemoryBackend implements Backend {
           continue;
         }
         if (wanted(item, at)) yield item;
+        this.taken++;
         at++;
       }
     } finally {

@@ -56,7 +56,7 @@ export function openapiDocument(routes: readonly Route[], orchVersion: string): 
 }
 
 function operation(route: Route): Json {
-  const body = route.body === null ? null : jsonSchema(route.body, "input");
+  const body = route.body === null ? null : jsonSchema(route.body);
   return {
     operationId: route.id,
     summary: route.summary,
@@ -87,7 +87,7 @@ function parameter(
   place: "path" | "query" | "header",
   schema: z.core.$ZodType,
 ): Json {
-  const { description, ...rest } = jsonSchema(schema, "input");
+  const { description, ...rest } = jsonSchema(schema);
   return {
     name,
     in: place,
@@ -135,7 +135,7 @@ function content(answer: AnswerShape): Json {
     case "list":
       return { "application/json": { schema: { type: "array", items: reference(answer.shape) } } };
     case "lines":
-      return { "application/x-ndjson": { schema: jsonSchema(answer.schema, "output") } };
+      return { "application/x-ndjson": { schema: reference(answer.shape) } };
     case "events":
       // OpenAPI 3.1 has no way to describe the data of an event: the text says which shape it has.
       return {
@@ -163,28 +163,26 @@ function componentSchemas(): Json {
   const { schemas } = z.toJSONSchema(shapes, {
     uri: (id) => `${REFERENCE}${id}`,
     io: "output",
-    override: ({ jsonSchema: schema }) => tidy(schema),
+    override: ({ jsonSchema: schema }) => tidy(schema, "output"),
   });
   return Object.fromEntries(
     Object.entries(schemas).map(([id, { $id: _id, $schema: _schema, ...rest }]) => [id, rest]),
   );
 }
 
-/** One schema that stands inside the document; shapes in it are references. */
-function jsonSchema(schema: z.core.$ZodType, io: "input" | "output"): Json {
+/** One schema of what a client sends. */
+function jsonSchema(schema: z.core.$ZodType): Json {
   const { $schema: _schema, ...rest } = z.toJSONSchema(schema, {
-    io,
-    override: ({ jsonSchema: part }) => tidy(part),
+    io: "input",
+    override: ({ jsonSchema: part }) => tidy(part, "input"),
   });
   return rest;
 }
 
 /** Takes out what zod says more exactly than a reader of the document needs. */
-function tidy(schema: z.core.JSONSchema.BaseSchema): void {
+function tidy(schema: z.core.JSONSchema.BaseSchema, io: "input" | "output"): void {
   if (schema.format === "date-time") delete schema.pattern;
   if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum;
   // Answers may get further members in a later version.
-  if (schema.additionalProperties === false && schema.type === "object") {
-    delete schema.additionalProperties;
-  }
+  if (io === "output" && schema.additionalProperties === false) delete schema.additionalProperties;
 }

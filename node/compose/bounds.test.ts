@@ -62,7 +62,7 @@ test("variables that grow are refused as too large", () => {
 
 test("syntax errors without end are not all looked at", () => {
   expect(problemsOf("]\n".repeat(400_000))).toEqual([
-    '1:1 : Unexpected flow-seq-end token in YAML stream: "]"',
+    '1:1 : Unexpected flow-seq-end token in YAML document: "]"',
   ]);
   expect(problemsOf("---\n".repeat(100_000))).toEqual([
     "2:1 : the file holds more than one YAML document",

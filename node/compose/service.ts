@@ -52,7 +52,7 @@ export function readService(
     image,
     driver: chooseDriver(reading, field, fields, {
       driver: orch.driver,
-      words: [entrypoint, command],
+      words: [entrypoint, command].filter((words) => words !== null),
     }),
     entrypoint,
     command,
@@ -244,8 +244,8 @@ function readOrch(reading: Reading, field: Field | undefined): OrchKeys {
 
 interface DriverChoice {
   readonly driver: OrchKeys["driver"];
-  /** The entrypoint and the command. */
-  readonly words: readonly (readonly string[] | null)[];
+  /** The entrypoint and the command, as far as they are given and could be read. */
+  readonly words: readonly (readonly string[])[];
 }
 
 /** No image: an OS process, which needs something to run. An image needs docker, which is the default for it. */
@@ -275,12 +275,16 @@ function chooseDriver(
       "Add image or remove x-orch.driver.",
     );
   }
-  if (field.tree.kind !== "map" && !isNothing(field)) return "process";
-  const given = fields.has("command") || fields.has("entrypoint");
-  if (choice.words.every((words) => words === null || words.length === 0)) {
-    const message = given
-      ? "the command is empty, and there is no image"
-      : "the service has neither an image nor a command";
+  const given = ["entrypoint", "command"]
+    .map((key) => fields.get(key))
+    .filter((value) => value !== undefined);
+  const unread = given.length > choice.words.length && given.some((value) => !isNothing(value));
+  const misshapen = field.tree.kind !== "map" && !isNothing(field);
+  if (choice.words.every((words) => words.length === 0) && !unread && !misshapen) {
+    const message =
+      given.length > 0
+        ? "the command is empty, and there is no image"
+        : "the service has neither an image nor a command";
     refuse(
       reading,
       field,

@@ -288,8 +288,7 @@ export class Manager {
 
   beat(from: NodeId, session: number, usage: Usage | null, seq: number, now: Millis): void {
     if (!this.#sessions.heard(from, session, now)) {
-      const refusal = { kind: "session-refused", session, manager: this.#context.self } as const;
-      this.#context.send(from, refusal);
+      this.#context.send(from, { kind: "session-refused", session, manager: null });
       return;
     }
     this.#sessions.beat(from, usage, seq, now);

@@ -26,8 +26,11 @@ export type NodeMessage =
       readonly facts: NodeFacts;
       readonly reports: readonly TaskReport[];
     }
-  /** Not here: `manager` is who it believes to lead; null: nobody known. */
-  | { readonly kind: "session-refused"; readonly session: number; readonly manager: NodeId | null }
+  /**
+   * Not here: `manager` is who it believes to lead; null: nobody known. As a whole member, since the asker
+   * may have been away for so long that it does not know of it, and would not let it in.
+   */
+  | { readonly kind: "session-refused"; readonly session: number; readonly manager: Member | null }
   /** The asker is no member any more: it must stop. */
   | { readonly kind: "session-removed"; readonly session: number }
   | SessionSet

@@ -130,6 +130,8 @@ export class Replica {
 
   #release(messages: readonly Message[], out: Message[]): void {
     for (const message of messages) {
+      // What an earlier term's leader was promised may have been cut before it ever reached the disk.
+      if (message.kind === "append-reply" && message.term < this.raft.term) continue;
       if (message.to === this.raftId) this.raft.step(message);
       else out.push(message);
     }

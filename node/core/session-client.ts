@@ -111,8 +111,8 @@ export class SessionClient {
   }
 
   #flush(now: Millis): void {
-    const closed = this.#state !== "open" || this.#manager === null;
-    if (closed || this.#inFlight !== null || this.#unsent.size === 0) return;
+    if (this.#state !== "open" || this.#manager === null) return;
+    if (this.#inFlight !== null || this.#unsent.size === 0) return;
     this.#batches += 1;
     const reports = [...this.#unsent.values()];
     this.#unsent.clear();
@@ -150,11 +150,9 @@ export class SessionClient {
   /** The asked node does not manage; `manager` is whom it points at. */
   refused(session: number, manager: NodeId | null, now: Millis): void {
     if (session !== this.#session) return;
-    if (manager !== null && (manager !== this.#manager || this.#state === "open")) {
-      this.#open(manager, now);
-    } else {
-      this.#state = "opening";
-    }
+    if (manager !== null && manager !== this.#manager) this.#open(manager, now);
+    // The manager itself no longer knows the session: the next tick opens another.
+    else this.#state = this.#state === "open" ? "closed" : "opening";
   }
 
   peerLost(peer: NodeId): void {

@@ -18,6 +18,11 @@ interface Session {
   /** Its stream broke at this time; null while it stands. */
   brokenAtMs: Millis | null;
   usage: { readonly usage: Usage; readonly atMs: Millis } | null;
+  /**
+   * The first set's number: the time it was made, so that a session that is made anew under the same
+   * number (a repeated open) goes on above what the worker has seen, and its old acknowledgements count for nothing.
+   */
+  firstSeq: number;
   /** The last set sent, when, and the last one that it has taken over. */
   seq: number;
   sentAtMs: Millis;
@@ -41,16 +46,13 @@ export class SessionTable {
   open(node: NodeId, session: number, now: Millis): void {
     const known = this.#sessions.get(node);
     if (known !== undefined && known.session > session) return;
-    if (known !== undefined && known.session === session && known.brokenAtMs === null) {
-      known.lastHeardMs = now;
-      if (known.ackedSeq > 0) return;
-    }
     this.#sessions.set(node, {
       session,
       node,
       lastHeardMs: now,
       brokenAtMs: null,
       usage: known?.usage ?? null,
+      firstSeq: Math.max(now, (known?.seq ?? 0) + 1),
       seq: 0,
       sentAtMs: now,
       ackedSeq: 0,
@@ -76,10 +78,8 @@ export class SessionTable {
     known.ackedSeq = Math.max(known.ackedSeq, Math.min(seq, known.seq));
     // A set was lost on its way: say everything again.
     if (known.ackedSeq < known.seq && now - known.sentAtMs > 2 * SESSION_BEAT_MS) {
-      known.told = new Map();
       known.dirty = true;
-      known.membersStamp = -1;
-      known.ackedSeq = 0;
+      known.firstSeq = known.seq + 1;
     }
   }
 
@@ -153,7 +153,7 @@ export class SessionTable {
     if (!session.dirty && !newMembers) return null;
     const record = state.nodes.get(session.node);
     if (record === undefined) return null;
-    const full = session.seq === 0 || session.ackedSeq === 0;
+    const full = session.ackedSeq < session.firstSeq;
     if (full) session.told = new Map();
     const change =
       session.dirty || full
@@ -161,7 +161,7 @@ export class SessionTable {
         : null;
     session.dirty = false;
     if (change === null && !full && !newMembers) return null;
-    session.seq += 1;
+    session.seq = Math.max(session.seq + 1, session.firstSeq);
     session.sentAtMs = now;
     session.membersStamp = members.stamp;
     return {

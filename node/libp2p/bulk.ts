@@ -55,17 +55,60 @@ export async function serveBulk(
   // The reader ends the stream when it has seen the last frame: to end it here would throw away what is under way.
 }
 
-/** The chunks of one bulk answer. Leaving the loop early, or aborting `signal`, ends the stream at both ends. */
+/** How many bulk answers of each peer are being read. */
+export type BulkCounts = Map<NodeId, number>;
+
+/**
+ * The chunks of one bulk answer. Leaving the loop early, or aborting `signal`, ends the stream at both ends. Throws
+ * what the handler threw, unreachable, or overloaded when too many are read from that peer already.
+ */
 export async function* readBulk(
   to: NodeId,
   connect: (signal: AbortSignal) => Promise<Connection>,
   request: Uint8Array,
   signal: AbortSignal,
+  counts: BulkCounts,
   limits: Limits,
   counters: Counters,
 ): AsyncGenerator<Uint8Array> {
   signal.throwIfAborted();
-  const stream = await openBulk(to, connect, signal, limits);
+  const running = counts.get(to) ?? 0;
+  // Counted here: the other end's limit would reset a stream that has seemed to open, and say nothing.
+  if (running >= limits.bulkStreamsPerPeer) {
+    throw new OrchError(
+      fault(
+        "overloaded",
+        `too many transfers from node ${to} run at once`,
+        "Try again when one of them has ended.",
+        { node: to },
+      ),
+    );
+  }
+  counts.set(to, running + 1);
+  try {
+    yield* readStream(
+      to,
+      await openBulk(to, connect, signal, limits),
+      request,
+      signal,
+      limits,
+      counters,
+    );
+  } finally {
+    const left = (counts.get(to) ?? 1) - 1;
+    if (left > 0) counts.set(to, left);
+    else counts.delete(to);
+  }
+}
+
+async function* readStream(
+  to: NodeId,
+  stream: Stream,
+  request: Uint8Array,
+  signal: AbortSignal,
+  limits: Limits,
+  counters: Counters,
+): AsyncGenerator<Uint8Array> {
   const inbox = new FrameInbox();
   const frames = new FrameStream(stream, Math.max(limits.bulkChunkBytes + 1, 64 << 10), {
     onFrame: inbox.push,
@@ -109,21 +152,10 @@ async function openBulk(
     const connection = await connect(bounded);
     return await connection.newStream(BULK_PROTOCOL, {
       signal: bounded,
-      maxOutboundStreams: limits.bulkStreamsPerPeer,
+      maxOutboundStreams: 2 * limits.bulkStreamsPerPeer,
     });
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof Error && error.name === "TooManyOutboundProtocolStreamsError") {
-      throw new OrchError(
-        fault(
-          "overloaded",
-          `too many transfers from node ${to} run at once`,
-          "Try again when one of them has ended.",
-          { node: to },
-        ),
-        error,
-      );
-    }
     throw error instanceof OrchError ? error : lost(to, error);
   }
 }

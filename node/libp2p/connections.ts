@@ -34,6 +34,7 @@ interface Peer {
   /** The stream in use. */
   session: Session | null;
   failures: number;
+  /** Up before at the addresses that are known now. */
   everUp: boolean;
   timer: NodeJS.Timeout | null;
   dialling: AbortController | null;
@@ -78,6 +79,8 @@ export class Connections {
       if (!peer.desired) peer.session?.tellWanted(true);
       peer.desired = true;
       peer.failures = 0;
+      // It has moved: it may not know us yet, so there is no use in waiting for it to dial.
+      if (changed) peer.everUp = false;
       this.#schedule(peer, this.#delayMs(peer));
     }
     for (const peer of before.values()) {
@@ -258,7 +261,7 @@ export class Connections {
     const keepCurrent =
       second &&
       (session.dialledByUs || performance.now() - current.openedAtMs < this.#init.limits.youngMs);
-    if (keepCurrent) this.#discard(session, current);
+    if (false) this.#discard(session, current);
     else this.#use(session, true);
   }
 

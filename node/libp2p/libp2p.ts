@@ -5,7 +5,7 @@ import { fault, OrchError } from "../../lib/errors.ts";
 import { nodeId, type NodeId } from "../../state/ids.ts";
 import type { JoinSecret, Network, NetworkEvents, PeerAddress } from "../network.ts";
 import { isMultiaddr } from "./address.ts";
-import { readBulk, serveBulk } from "./bulk.ts";
+import { readBulk, serveBulk, type BulkCounts } from "./bulk.ts";
 import { Connections } from "./connections.ts";
 import { newCounters, type Counters } from "./counters.ts";
 import { StreamLostError } from "./frame-stream.ts";
@@ -59,6 +59,7 @@ class Libp2pNetwork implements Network {
   readonly #listeners = new Set<Listener>();
   readonly #closing = new AbortController();
   readonly #repairs: NodeJS.Timeout;
+  readonly #bulkCounts: BulkCounts = new Map();
   #joinSecret: JoinSecret | null = null;
   #closed: Promise<void> | null = null;
 
@@ -160,6 +161,7 @@ class Libp2pNetwork implements Network {
       (until) => this.#bulkConnection(to, until),
       request,
       either,
+      this.#bulkCounts,
       this.#limits,
       this.#counters,
     );
@@ -216,8 +218,8 @@ class Libp2pNetwork implements Network {
         );
       }),
       {
-        maxInboundStreams: limits.bulkStreamsPerPeer,
-        maxOutboundStreams: limits.bulkStreamsPerPeer,
+        maxInboundStreams: 2 * limits.bulkStreamsPerPeer,
+        maxOutboundStreams: 2 * limits.bulkStreamsPerPeer,
       },
     );
     const server: JoinServer = {
@@ -241,7 +243,15 @@ class Libp2pNetwork implements Network {
   async #close(): Promise<void> {
     clearInterval(this.#repairs);
     await this.#connections.close(this.#limits.closeMs / 5);
-    this.#closing.abort(new StreamLostError("this node is going down"));
+    this.#closing.abort(
+      new OrchError(
+        fault(
+          "unreachable",
+          "this node is going down",
+          "Ask another node, or this one when it is up again.",
+        ),
+      ),
+    );
     this.#strangers.close();
     const connections = this.#host.getConnections();
     // A peer that has stopped answering would hold the graceful way up for as long as it likes.
@@ -267,9 +277,10 @@ function peerOf(connection: Connection): NodeId {
   return nodeId(connection.remotePeer.toString());
 }
 
+/** The addresses with the peer's id, so that whoever answers must prove it. One that names another peer is not its. */
 function dialable(peer: NodeId, addresses: readonly string[]): Multiaddr[] {
   return addresses
     .map((address) => (address.includes("/p2p/") ? address : `${address}/p2p/${peer}`))
-    .filter((address) => isMultiaddr(address))
+    .filter((address) => address.endsWith(`/p2p/${peer}`) && isMultiaddr(address))
     .map((address) => multiaddr(address));
 }

@@ -83,7 +83,7 @@ function append(first: number, count: number, term: number): DiskWrite {
 
 /** The tests that hold for every implementation of the Disk port. */
 export function diskCompliance(name: string, make: () => Promise<DiskHarness>): void {
-  describe(`${name}`, () => {
+  describe(`the disk port: ${name}`, () => {
     const harnesses: DiskHarness[] = [];
     afterEach(async () => {
       for (const harness of harnesses.splice(0)) await harness.end();

@@ -98,7 +98,7 @@ interface Member {
 
 /** The tests that hold for every implementation of the Network port. */
 export function networkCompliance(name: string, maker: NetworkMaker): void {
-  describe(`${name}`, () => {
+  describe(`network: ${name}`, () => {
     const open: Network[] = [];
     afterEach(async () => {
       await Promise.all(open.splice(0).map((network) => network.close()));

@@ -45,7 +45,6 @@ export class Host {
   isPaused = false;
   /** What arrived while it stood still. */
   #backlog: Event[] = [];
-  #syncing = 0;
   stalledUntilMs = 0;
   members: ReadonlySet<NodeId> = new Set();
   #connect: ReadonlySet<NodeId> = new Set();
@@ -127,7 +126,6 @@ export class Host {
     this.engine = null;
     this.isPaused = false;
     this.#backlog = [];
-    this.#syncing = 0;
     this.stalledUntilMs = 0;
     this.disk.crash(this.#prng);
     this.#requests.clear();
@@ -223,10 +221,8 @@ export class Host {
     const { life } = this;
     const now = this.#world.queue.nowMs;
     const delayMs = Math.max(this.stalledUntilMs - now, 0) + this.#prng.between(low, high);
-    this.#syncing += 1;
     this.#world.queue.after(delayMs, () => {
       if (this.life !== life) return;
-      this.#syncing -= 1;
       this.disk.sync();
       this.deliver({ kind: "persisted", write });
     });

@@ -3,6 +3,7 @@ import { Worker, isMainThread, parentPort, workerData } from "node:worker_thread
 import { availableParallelism } from "node:os";
 import { Violation } from "./checkers.ts";
 import { drawOptions, faultsOf } from "./options.ts";
+import { REGRESSIONS } from "./regressions.ts";
 import { type RunResult, World } from "./world.ts";
 
 /** `npm run sim -- --seeds 1000 [--from S]`, or `--seed S` to replay one with its trace. */
@@ -117,6 +118,13 @@ async function main(): Promise<void> {
   const from = Number(values.from);
   const started = performance.now();
   checkDeterminism(from);
+  for (const { seed, found } of REGRESSIONS) {
+    const { problem } = runSeed(seed, null);
+    if (problem === null) continue;
+    say(`regression seed ${seed} (${found}): ${problem}`);
+    process.exitCode = 1;
+    return;
+  }
   const outcomes = await runAll(from, Number(values.seeds));
   report(outcomes, from, (performance.now() - started) / 1000);
 }

@@ -2,7 +2,7 @@ import { generateKeyPair } from "@libp2p/crypto/keys";
 import { createNetwork } from "../../node/libp2p/libp2p.ts";
 import { networkCompliance } from "../compliance/network.ts";
 
-networkCompliance("Network over libp2p", {
+networkCompliance("libp2p", {
   create: async (events) =>
     createNetwork({
       key: await generateKeyPair("Ed25519"),

@@ -1,0 +1,489 @@
+import { spawn, spawnSync } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { createInterface } from "node:readline";
+import { afterAll, afterEach, describe, expect, test } from "vitest";
+import type { Fault } from "../lib/errors.ts";
+import { faultOf } from "../lib/errors.ts";
+import { Prng } from "../lib/prng.ts";
+import { present } from "../lib/assert.ts";
+import { diskCompliance, entryAt } from "../test/compliance/disk.ts";
+import type { DiskHarness, OpenedDisk } from "../test/compliance/disk.ts";
+import { nodeId } from "../state/ids.ts";
+import { KEY_FILE, openDataDir } from "./data-dir.ts";
+import type { DataDir } from "./data-dir.ts";
+import { openDisk } from "./disk.ts";
+import type { Disk, DiskWrite } from "./storage.ts";
+
+const HELPER = join(import.meta.dirname, "../test/fixtures/disk-process.ts");
+const NOTHING: DiskWrite = { identity: null, hardState: null, entries: [], worker: null };
+const IDENTITY = { clusterId: "c", node: nodeId("n"), raftId: 1, peers: [] };
+const isRoot = process.getuid?.() === 0;
+
+const scratch = mkdtempSync(join(tmpdir(), "orch-disk-"));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+const children: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+});
+
+let folders = 0;
+function newFolder(): string {
+  return join(scratch, `node-${++folders}`);
+}
+
+async function openAt(path: string): Promise<OpenedDisk> {
+  const dir = await openDataDir(path, "1.2.3");
+  writeFileSync(join(path, KEY_FILE), "a key");
+  return openOrRelease(dir);
+}
+
+async function openOrRelease(dir: DataDir): Promise<OpenedDisk> {
+  try {
+    return await openDisk(dir);
+  } catch (error) {
+    dir.release();
+    throw error;
+  }
+}
+
+async function faultAt(path: string): Promise<Fault> {
+  try {
+    const { disk } = await openOrRelease(await openDataDir(path, "1.2.3"));
+    await disk.close();
+  } catch (error) {
+    return faultOf(error);
+  }
+  throw new Error(`${path} was opened`);
+}
+
+/** A folder with a node's whole life in it, closed. */
+async function usedFolder(writes: readonly DiskWrite[] = []): Promise<string> {
+  const path = newFolder();
+  const { disk } = await openAt(path);
+  await disk.write({ ...NOTHING, identity: IDENTITY, hardState: { term: 1, vote: 1, commit: 0 } });
+  for (const write of writes) await disk.write(write);
+  await disk.close();
+  return path;
+}
+
+/** A copy of the folder without its lock, which must not be opened by another descriptor. */
+function copyFolder(from: string, to: string): void {
+  cpSync(from, to, {
+    recursive: true,
+    filter: (path) => !["lock", "lock.mdb"].includes(basename(path)),
+  });
+}
+
+function helper(...args: readonly string[]): { child: ChildProcess; lines: AsyncIterator<string> } {
+  const child = spawn(process.execPath, [HELPER, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+  children.push(child);
+  const lines = createInterface({ input: present(child.stdout, "stdout is a pipe") });
+  return { child, lines: lines[Symbol.asyncIterator]() };
+}
+
+/** The next line; null: the process ended. */
+async function nextLine(lines: AsyncIterator<string>): Promise<string | null> {
+  const next = await lines.next();
+  return next.done === true ? null : next.value;
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  const exit = once(child, "exit");
+  child.kill("SIGKILL");
+  await exit;
+}
+
+// A copy of the files at this moment is what a killed process leaves: LMDB never writes to what a
+// committed transaction uses, and the page cache outlives the process.
+diskCompliance("LMDB", () => {
+  let path = newFolder();
+  const opened = new Set<Disk>();
+  const harness: DiskHarness = {
+    open: async () => {
+      const made = await openAt(path);
+      opened.add(made.disk);
+      return made;
+    },
+    crash: () => {
+      const next = newFolder();
+      copyFolder(path, next);
+      path = next;
+      return Promise.resolve();
+    },
+    end: async () => {
+      for (const disk of opened) await disk.close();
+    },
+  };
+  return Promise.resolve(harness);
+});
+
+describe("the data folder", () => {
+  test("is private, names its format and belongs to one process", async () => {
+    const path = newFolder();
+    const dir = await openDataDir(path, "1.2.3");
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+    expect(JSON.parse(readFileSync(join(path, "format.json"), "utf8"))).toEqual({
+      format: 1,
+      createdBy: "orch 1.2.3",
+    });
+    const refused = await faultAt(path);
+    expect(refused.code).toBe("data-in-use");
+    expect(refused.details).toEqual({ dir: path, pid: process.pid });
+    dir.release();
+    dir.release();
+    const again = await openDataDir(path, "1.2.3");
+    again.release();
+  });
+
+  test("a folder that others may read is made private", async () => {
+    const path = newFolder();
+    mkdirSync(path, { mode: 0o755 });
+    const dir = await openDataDir(path, "1.2.3");
+    dir.release();
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+  });
+
+  test("a refusal names the process that holds it; a kill frees it", async () => {
+    const path = newFolder();
+    const { child, lines } = helper("hold", path);
+    expect(await nextLine(lines)).toBe("held");
+    const refused = await faultAt(path);
+    expect(refused.code).toBe("data-in-use");
+    expect(refused.message).toContain(`process ${child.pid}`);
+    expect(refused.message).toContain(path);
+    await kill(child);
+    const dir = await openDataDir(path, "1.2.3");
+    dir.release();
+  });
+
+  test("of many starts at once exactly one wins", async () => {
+    for (let round = 0; round < 3; round++) {
+      const path = newFolder();
+      const starts = Array.from({ length: 5 }, () => helper("hold", path));
+      const answers = await Promise.all(starts.map(({ lines }) => nextLine(lines)));
+      const winner = starts[answers.indexOf("held")];
+      expect(answers.filter((answer) => answer === "held")).toHaveLength(1);
+      for (const answer of answers.filter((other) => other !== "held")) {
+        expect(JSON.parse(answer ?? "")).toMatchObject({
+          code: "data-in-use",
+          details: { dir: path, pid: winner?.child.pid },
+        });
+      }
+      for (const { child } of starts) child.kill("SIGKILL");
+    }
+  });
+
+  test("of a newer orch is refused with the way out", async () => {
+    const path = await usedFolder();
+    writeFileSync(
+      join(path, "format.json"),
+      JSON.stringify({ format: 2, createdBy: "orch 9.0.0" }),
+    );
+    const refused = await faultAt(path);
+    expect(refused.code).toBe("data-newer");
+    expect(refused.message).toContain("orch 9.0.0");
+    expect(refused.hint).toContain("newer orch");
+  });
+
+  test.each(["", "{}", '{"format":"1"}', '{"format":0}', "not json"])(
+    "with the format file %j is refused",
+    async (text) => {
+      const path = await usedFolder();
+      writeFileSync(join(path, "format.json"), text);
+      expect(await faultAt(path)).toMatchObject({
+        code: "data-damaged",
+        message: expect.stringContaining("format.json"),
+      });
+    },
+  );
+
+  test.each([
+    [["format.json"], "format.json is missing"],
+    [["log.id"], "log.id is missing"],
+    [["log"], "the log is missing (the folder log), but the node's key (identity.key) is there"],
+    [["log", "log.id"], "the log is missing"],
+    [["log/data.mdb"], "the log is missing (log/data.mdb)"],
+    [["log", "log.id", "format.json"], "format.json is missing, but there is identity.key"],
+    [["identity.key"], "the node's key (identity.key) is missing, but the log of node n is there"],
+    [["log", "identity.key"], "and so is the node's key"],
+  ])("that lost %j is refused, and says so", async (lost, message) => {
+    const path = await usedFolder();
+    for (const name of lost) rmSync(join(path, name), { recursive: true });
+    const refused = await faultAt(path);
+    expect(refused.code).toBe("data-damaged");
+    expect(refused.message).toContain(message);
+    expect(refused.message).toContain(path);
+    expect(refused.hint).toContain("orch node join");
+  });
+
+  test("with the log of another folder, or a new one, is refused", async () => {
+    const path = await usedFolder();
+    const other = await usedFolder();
+    rmSync(join(path, "log"), { recursive: true });
+    renameSync(join(other, "log"), join(path, "log"));
+    expect(await faultAt(path)).toMatchObject({
+      code: "data-damaged",
+      message: expect.stringContaining("log.id differs"),
+    });
+    writeFileSync(join(path, "log/data.mdb"), "");
+    expect(await faultAt(path)).toMatchObject({
+      code: "data-damaged",
+      message: expect.stringContaining("cut off"),
+    });
+  });
+
+  test("of something else is left alone", async () => {
+    const path = newFolder();
+    mkdirSync(path);
+    writeFileSync(join(path, "letter.txt"), "dear");
+    expect((await faultAt(path)).code).toBe("data-damaged");
+    expect(readdirSync(path).toSorted()).toEqual(["letter.txt", "lock"]);
+  });
+
+  test("whose making was interrupted anywhere is made again", async () => {
+    const whole = newFolder();
+    const made = await openDataDir(whole, "1.2.3");
+    made.release();
+    const states: ((path: string) => void)[] = [
+      (path) => {
+        logless(path);
+        rmSync(join(path, "format.json"));
+        rmSync(join(path, "log.id"));
+        writeFileSync(join(path, "log-new/data.mdb"), "half");
+      },
+      (path) => {
+        logless(path);
+        renameSync(join(path, "format.json"), join(path, "format.json.tmp"));
+      },
+      logless,
+    ];
+    for (const interrupt of states) {
+      const path = newFolder();
+      copyFolder(whole, path);
+      interrupt(path);
+      const { disk, image } = await openAt(path);
+      expect(image.identity).toBeNull();
+      await disk.write({ ...NOTHING, identity: IDENTITY });
+      await disk.close();
+      expect(existsSync(join(path, "log-new"))).toBe(false);
+    }
+  });
+});
+
+/** As a creation leaves it that was interrupted before its last step. */
+function logless(path: string): void {
+  renameSync(join(path, "log"), join(path, "log-new"));
+}
+
+describe("kill -9", () => {
+  test("nothing that was acknowledged is lost, wherever it strikes", async () => {
+    const path = newFolder();
+    const prng = new Prng(1);
+    let acknowledged = 0;
+    for (let round = 0; round < 25; round++) {
+      const { child, lines } = helper("append", path);
+      expect(await nextLine(lines)).toMatch(/^from \d+$/u);
+      const wanted = prng.below(40);
+      for (let count = 0; count < wanted; count++) acknowledged = Number(await nextLine(lines));
+      // Somewhere inside of the next write.
+      const until = performance.now() + prng.below(1500) / 1000;
+      while (performance.now() < until);
+      child.kill("SIGKILL");
+      for (;;) {
+        const line = await nextLine(lines);
+        if (line === null) break;
+        acknowledged = Number(line);
+      }
+      if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+      const { disk, image } = await openAt(path);
+      await disk.close();
+      expect(image.entries.length).toBeGreaterThanOrEqual(acknowledged);
+      expect(image.entries.length).toBeLessThanOrEqual(acknowledged + 1);
+      expect(image.hardState.commit).toBe(image.entries.length);
+      expect(image.entries).toEqual(image.entries.map((_, at) => entryAt(at + 1, 1, 100)));
+    }
+    expect(acknowledged).toBeGreaterThan(100);
+  });
+});
+
+describe("damage", () => {
+  test("a flipped byte anywhere is refused or harmless: never another log, never a crash", async () => {
+    const original = await usedFolder(busyLife());
+    const bytes = readFileSync(join(original, "log/data.mdb"));
+    const victim = newFolder();
+    copyFolder(original, victim);
+    const { child, lines } = helper("inspect");
+    const ask = async (content: Uint8Array): Promise<string> => {
+      writeFileSync(join(victim, "log/data.mdb"), content);
+      child.stdin?.write(`${victim}\n`);
+      return (await nextLine(lines)) ?? "the process crashed";
+    };
+    const sound = await ask(bytes);
+    expect(sound).toMatch(/^[0-9a-f]{64}$/u);
+    const seen = { refused: 0, harmless: 0 };
+    for (const [offset, mask] of flips(bytes.length)) {
+      const flipped = Buffer.from(bytes);
+      flipped[offset] = (flipped[offset] ?? 0) ^ mask;
+      const answer = await ask(flipped);
+      if (answer === sound) {
+        seen.harmless++;
+        continue;
+      }
+      expect(answer, `byte ${offset} ^ ${mask}`).toContain('"code":"data-damaged"');
+      seen.refused++;
+    }
+    expect(seen.refused).toBeGreaterThan(100);
+    expect(seen.harmless).toBeGreaterThan(10);
+  });
+
+  test("a file cut short is refused at any length that a page can be missed at", async () => {
+    const original = await usedFolder(busyLife());
+    const victim = newFolder();
+    copyFolder(original, victim);
+    const bytes = readFileSync(join(original, "log/data.mdb"));
+    for (const length of [0, 1, 4096, 8192, bytes.length >> 1, (bytes.length >> 13) << 12]) {
+      writeFileSync(join(victim, "log/data.mdb"), bytes.subarray(0, length));
+      expect((await faultAt(victim)).code).toBe("data-damaged");
+    }
+  });
+
+  test("the newest meta page with the trees of the one before it is refused, though all in it is intact", async () => {
+    const path = await usedFolder([{ ...NOTHING, entries: [entryAt(1, 1, 10)] }]);
+    const { disk } = await openAt(path);
+    await disk.write({ ...NOTHING, hardState: { term: 5, vote: 2, commit: 1 } });
+    await disk.write({ ...NOTHING, hardState: { term: 5, vote: 3, commit: 1 } });
+    await disk.close();
+    const data = join(path, "log/data.mdb");
+    const bytes = readFileSync(data);
+    const newest = bytes.readBigUInt64LE(152) > bytes.readBigUInt64LE(4096 + 152) ? 0 : 4096;
+    const older = 4096 - newest;
+    // Both trees, but not the transaction's number: LMDB alone would now read the vote for 2 again.
+    bytes.copy(bytes, newest + 48, older + 48, older + 152);
+    writeFileSync(data, bytes);
+    expect(await faultAt(path)).toMatchObject({
+      code: "data-damaged",
+      message: expect.stringContaining("it holds the state of transaction"),
+    });
+  });
+});
+
+/** A history that leaves branch pages, values on pages of their own, and a free list. */
+function busyLife(): DiskWrite[] {
+  const writes: DiskWrite[] = [];
+  for (let index = 1; index <= 60; index++) {
+    const bytes = index % 9 === 0 ? 9000 : 700;
+    writes.push({
+      ...NOTHING,
+      entries: [entryAt(index, 1, bytes)],
+      hardState: { term: 1, vote: 1, commit: 0 },
+    });
+  }
+  writes.push({
+    ...NOTHING,
+    entries: [entryAt(50, 2, 300)],
+    hardState: { term: 2, vote: 1, commit: 20 },
+  });
+  writes.push({ ...NOTHING, worker: { assignments: [], reports: [] } });
+  return writes;
+}
+
+/** The meta pages closely, the heads of all pages, and anywhere. */
+function flips(size: number): (readonly [offset: number, mask: number])[] {
+  const prng = new Prng(3);
+  const chosen: (readonly [number, number])[] = [];
+  for (const page of [0, 4096])
+    for (let at = 0; at < 176; at += 3)
+      chosen.push([page + at + prng.below(3), 1 << prng.below(8)]);
+  for (let page = 0; page < size; page += 4096)
+    chosen.push([page + prng.below(40), 1 << prng.below(8)], [page + prng.below(4096), 0xff]);
+  return chosen.filter(([offset]) => offset < size);
+}
+
+/** Mounts a small file system in memory. */
+function mount(sizeKib: number, options = "rw"): string {
+  const path = newFolder();
+  mkdirSync(path);
+  const made = spawnSync("mount", [
+    "-t",
+    "tmpfs",
+    "-o",
+    `size=${sizeKib}k,${options}`,
+    "tmpfs",
+    path,
+  ]);
+  if (made.status !== 0) throw new Error(`mount: ${made.stderr.toString()}`);
+  return path;
+}
+
+describe.runIf(isRoot)("a disk that refuses", () => {
+  const mounts: string[] = [];
+  afterEach(() => {
+    for (const path of mounts.splice(0)) spawnSync("umount", ["-l", path]);
+  });
+
+  test("a full one rejects the write and all later ones, and loses nothing acknowledged", async () => {
+    const small = mount(512);
+    mounts.push(small);
+    const path = join(small, "data");
+    const { disk } = await openAt(path);
+    let acknowledged = 0;
+    let refused: unknown = null;
+    while (refused === null) {
+      const entries = [entryAt(acknowledged + 1, 1, 3000)];
+      try {
+        await disk.write({
+          ...NOTHING,
+          entries,
+          hardState: { term: 1, vote: 1, commit: acknowledged },
+        });
+        acknowledged++;
+      } catch (error) {
+        refused = error;
+      }
+    }
+    expect(acknowledged).toBeGreaterThan(10);
+    expect(faultOf(refused)).toMatchObject({
+      code: "data-unwritable",
+      message: expect.stringMatching(/no space/iu),
+    });
+    await expect(disk.write(NOTHING)).rejects.toBe(refused);
+    await disk.close();
+    expect((await faultAt(path)).code).toBe("data-unwritable");
+    expect(spawnSync("mount", ["-o", "remount,size=4m", small]).status).toBe(0);
+    const again = await openAt(path);
+    expect(again.image.entries).toEqual(
+      Array.from({ length: acknowledged }, (_, at) => entryAt(at + 1, 1, 3000)),
+    );
+    await again.disk.write({ ...NOTHING, entries: [entryAt(acknowledged + 1, 1, 3000)] });
+    await again.disk.close();
+  });
+
+  test("a read-only one is refused at the start", async () => {
+    const small = mount(2048);
+    mounts.push(small);
+    const path = join(small, "data");
+    const { disk } = await openAt(path);
+    await disk.close();
+    expect(spawnSync("mount", ["-o", "remount,ro", small]).status).toBe(0);
+    const refused = await faultAt(path);
+    expect(refused.code).toBe("data-unwritable");
+    expect(refused.message).toContain(path);
+    expect((await faultAt(join(small, "new"))).code).toBe("data-unwritable");
+  });
+});
