@@ -313,12 +313,17 @@ function claim(walk: Walk, first: number, count: number): void {
  * count and that many words: 0 (nothing), a page, or a negative length followed by the first page of a run.
  */
 function checkFreePages(walk: Walk, lists: readonly DiskRecord[]): void {
+  let newest = 0;
   for (const { key, value } of lists) {
+    // Each is filed under the transaction that freed the pages, or a lower number once they were merged.
+    const filed = key.length === 8 ? word(Buffer.from(key), 0) : 0;
+    if (filed <= newest || filed > walk.meta.transaction)
+      throw new Damage("its free list is out of order");
+    newest = filed;
     const words = Buffer.from(value.buffer, value.byteOffset, value.length);
     const count =
       words.length >= 8 && words.length % 8 === 0 ? word(words, 0) : Number.POSITIVE_INFINITY;
-    if (key.length !== 8 || count > words.length / 8 - 1)
-      throw new Damage("its free list has a broken record");
+    if (count > words.length / 8 - 1) throw new Damage("its free list has a broken record");
     for (let at = 1; at <= count; at++) {
       const item = words.readBigInt64LE(at * 8);
       if (item === 0n) continue;

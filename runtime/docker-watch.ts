@@ -83,7 +83,7 @@ export async function watchContainers(
   while (!signal.aborted) {
     try {
       for await (const line of eventLines(client, owner, signal, () =>
-        Promise.resolve(),
+        compare(sight, told, news),
       )) {
         waitMs = RECONNECT_MS.first;
         await hear(line, sight, told, news);

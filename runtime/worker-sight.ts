@@ -54,8 +54,8 @@ function steppedRecently(task: WorkerTask, now: Millis): boolean {
 
 function sawRunning(task: WorkerTask, status: ContainerStatus, now: Millis): void {
   const { startedAtMs } = status;
-  // Told late: that run has ended already.
-  if (startedAtMs !== null && task.lastRun?.startedAtMs === startedAtMs) return;
+  // Told late: that run, or one after it, has ended already.
+  if (startedAtMs !== null && startedAtMs <= (task.lastRun?.startedAtMs ?? -1)) return;
   if (task.step === "stop") return;
   if (task.step === "start") task.startSight = "ran";
   ran(task, startedAtMs ?? now, now);
@@ -78,9 +78,11 @@ function sawExited(task: WorkerTask, status: ContainerStatus, missed: boolean, n
     lateExitCode(task, status.exitCode);
     return;
   }
-  // Of a run before the start that is in flight, or was not answered: that one may run nevertheless.
-  const earlier = status.startedAtMs !== null && status.startedAtMs < task.startBeganAtMs;
-  const doubtful = earlier && task.container === "unknown";
+  // Perhaps of a run before the start that is in flight, or was not answered: that one may run now.
+  const startedAtMs = status.startedAtMs ?? Infinity;
+  const earlier = startedAtMs <= task.startBeganAtMs;
+  const stale = startedAtMs < task.startBeganAtMs && steppedRecently(task, now);
+  const doubtful = task.container === "unknown" ? earlier : task.container === "running" && stale;
   if (task.step === "start") task.startSight = earlier ? "doubtful" : "ran";
   ran(task, status.startedAtMs ?? now, now);
   task.container = doubtful ? "unknown" : "exited";

@@ -85,10 +85,7 @@ export function stepEnds(
       if (task.container === "absent" || task.container === "doubtful") task.container = "created";
       return;
     case "start":
-      if (task.container === "absent" || task.container === "running") return;
-      if (task.startSight === "none") ran(task, now, now);
-      if (task.startSight === "doubtful") task.container = "unknown";
-      return;
+      return startDone(task, now);
     case "stop":
       if (task.container !== "absent") task.container = "exited";
       return endedUnclaimed(task, now);
@@ -96,6 +93,14 @@ export function stepEnds(
       task.container = "absent";
       return endedUnclaimed(task, now);
   }
+}
+
+function startDone(task: WorkerTask, now: Millis): void {
+  if (task.container === "running") return;
+  // Perhaps an earlier container of the task: it is told late that it has gone.
+  const gone = task.container === "absent";
+  if (task.startSight === "none") ran(task, now, now);
+  if (task.startSight === "doubtful" || gone) task.container = "unknown";
 }
 
 function stepFails(task: WorkerTask, kind: StepKind, reason: Fault, now: Millis): void {

@@ -50,7 +50,7 @@ export const STEPS: Readonly<Record<Goal, Readonly<Record<Container, StepKind | 
     absent: null,
     doubtful: null,
     created: null,
-    unknown: null,
+    unknown: "stop",
     running: "stop",
     exited: null,
   },

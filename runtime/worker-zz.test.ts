@@ -199,16 +199,18 @@ class World {
     if (step === undefined) return;
     let outcome: StepOutcome = unanswered;
     // 0-6: done; 7: done, but the answer is lost; 8: lost on the way; 9: refused, if it can be.
+    // The watch lags, but not behind a refusal.
+    const missing = step.kind === "start" && !this.containers.has(taskOf(step));
+    if (fate === 9 || missing) while (this.events.length > 0) this.#tell();
     if (fate <= 7) outcome = this.effect(step);
     if (fate === 7) outcome = unanswered;
     if (fate === 9 && (step.kind === "create" || step.kind === "start")) {
-      // The watch lags, but not behind a refusal.
-      while (this.events.length > 0) this.#tell();
       const runs = this.containers.get(taskOf(step))?.state === "running";
       outcome = runs ? { kind: "done" } : refused;
       if (!runs) this.#tried(taskOf(step));
     }
     this.flying = this.flying.filter((other) => other !== step);
+    this.now += 1;
     this.take(this.worker.stepDone(taskOf(step), step.kind, outcome, this.now));
   }
 
@@ -387,6 +389,6 @@ test("whatever happens, states move forward and what should run runs once the du
         new Map([...world.reported].filter(([task]) => world.wanted.has(task))),
       );
     }),
-    { numRuns: 100000 },
+    { numRuns: 400000 },
   );
 });

@@ -38,6 +38,10 @@ const on = (cluster: TestCluster): readonly string[] =>
   cluster.live("j").map((task) => task.node?.slice(3) ?? "-");
 const memory = (memoryMib: number) => ({ reservations: { cpuMilli: 0, memoryMib, diskMib: 0 } });
 
+function only(name: string): Partial<ServiceSpec> {
+  return { constraints: [{ attribute: "node.name", operator: "==", value: name }] };
+}
+
 describe("choosing a node", () => {
   it("spreads a service over nodes before anything else", () => {
     const cluster = new TestCluster();
@@ -50,30 +54,43 @@ describe("choosing a node", () => {
     expect(on(cluster).toSorted()).toEqual(["a", "a", "b", "b", "huge", "huge"]);
   });
 
-  it("takes the node with most left, by share", () => {
+  it("takes the node with most left, by share, though it has more tasks", () => {
     const cluster = new TestCluster();
     cluster.admit("a", "b");
     cluster.put(
       "k",
-      serviceSpec("s", { reservations: { cpuMilli: 2000, memoryMib: 64, diskMib: 0 } }),
+      serviceSpec("s", {
+        ...only("a"),
+        reservations: { cpuMilli: 2000, memoryMib: 64, diskMib: 0 },
+      }),
     );
-    cluster.pass();
+    cluster.put("l", serviceSpec("s", { ...only("b"), replicas: 3 }));
     cluster.put("j", serviceSpec("s"));
     cluster.pass();
-    expect([cluster.task("k", "s", 1).node, newest(cluster).node]).toEqual([idOf("a"), idOf("b")]);
+    expect(newest(cluster).node).toBe(idOf("b"));
   });
 
   it("counts tasks that reserve nothing, so that not all go to one node", () => {
     const cluster = new TestCluster();
     cluster.admit("a", "b");
-    const nothing = { cpuMilli: 0, memoryMib: 0, diskMib: 0 };
-    for (const job of ["k", "l", "m", "n"])
-      cluster.put(job, serviceSpec("s", { reservations: nothing }));
+    const nothing = { reservations: { cpuMilli: 0, memoryMib: 0, diskMib: 0 } };
+    cluster.put(
+      "k",
+      serviceSpec("s", {
+        ...only("b"),
+        reservations: { cpuMilli: 150, memoryMib: 100, diskMib: 0 },
+      }),
+    );
+    cluster.put("l", serviceSpec("s", { ...only("a"), ...nothing }));
+    cluster.put("j", serviceSpec("s", nothing));
     cluster.pass();
-    expect([
-      cluster.state.allocated(idOf("a")).tasks,
-      cluster.state.allocated(idOf("b")).tasks,
-    ]).toEqual([2, 2]);
+    expect(newest(cluster).node).toBe(idOf("a"));
+    for (const job of ["m", "n", "o"]) {
+      cluster.put(job, serviceSpec("s", nothing));
+      cluster.pass();
+    }
+    const last = ["m", "n", "o"].map((job) => cluster.task(job, "s", 1).node);
+    expect(last).toEqual([idOf("b"), idOf("a"), idOf("b")]);
   });
 
   it("never gives more than a node has", () => {

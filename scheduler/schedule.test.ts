@@ -110,6 +110,21 @@ describe("replacing", () => {
   });
 });
 
+describe("starting again", () => {
+  it("runs a job anew that ended, when it was stopped and is put again", () => {
+    const spec = serviceSpec("s", restart("none"));
+    const cluster = running(restart("none"));
+    cluster.report(newest(cluster), "complete");
+    cluster.put("j", spec, serviceSpec("other"));
+    cluster.settle();
+    expect(newest(cluster).state).toBe("complete");
+    cluster.apply({ kind: "job-stop", job: "j", service: "s" });
+    cluster.put("j", spec, serviceSpec("other"));
+    cluster.settle();
+    expect(newest(cluster)).toMatchObject({ state: "running", version: 3 });
+  });
+});
+
 describe("scaling", () => {
   it("removes the highest slots and brings them back", () => {
     const cluster = running({ replicas: 5 });
@@ -246,6 +261,7 @@ describe("history", () => {
     const lost = () =>
       cluster.state.tasksOfSlot("j", "s", 1).filter((task) => task.state === "lost");
     expect(lost().length).toBe(4);
+    expect(cluster.pass()).toBe(0);
     for (const name of down) cluster.liveness(name, "ready");
     cluster.settle();
     expect(lost().length).toBe(2);

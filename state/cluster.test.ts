@@ -10,6 +10,7 @@ import {
 } from "../test/fixtures/cluster.ts";
 import { ClusterState, decodeEnvelope, encodeEnvelope } from "./cluster.ts";
 import type { Envelope } from "./command.ts";
+import type { TaskId } from "./ids.ts";
 import { taskId } from "./ids.ts";
 
 function code(outcome: ReturnType<TestCluster["apply"]>): string {
@@ -373,10 +374,51 @@ describe("plans", () => {
       message: "",
     } as const;
     expect(cluster.apply({ kind: "plan", steps: [assign] })).toMatchObject({ changed: false });
+    expect(changed({ previous: cluster.task("j", "s", 1).id, node: null, ports: [] })).toBe(false);
     cluster.report(cluster.task("j", "s", 1), "failed");
     expect(cluster.apply({ kind: "plan", steps: [assign] })).toMatchObject({ changed: true });
-    cluster.apply({ kind: "plan", steps: [{ kind: "forget", task: pending.id }] });
-    expect(cluster.state.tasks.has(pending.id)).toBe(true);
+    const forget = (id: TaskId): object =>
+      cluster.apply({ kind: "plan", steps: [{ kind: "forget", task: id }] });
+    expect(forget(pending.id)).toMatchObject({ changed: false });
+    expect(forget(cluster.task("j", "s", 1).id)).toMatchObject({ changed: false });
+  });
+
+  it("places nothing on a node that is down, takes no tasks or has too little", () => {
+    const cluster = new TestCluster();
+    cluster.admit("down", "full");
+    cluster.admitWith("idle", { mayWork: false });
+    cluster.admitWith("small", { resources: { cpuMilli: 299, memoryMib: 199, diskMib: 99 } });
+    cluster.liveness("down", "down");
+    const any = { container: 80, host: null, protocol: "tcp" } as const;
+    const ask = { cpuMilli: 0, memoryMib: 0, diskMib: 0 };
+    cluster.put("cpu", serviceSpec("s", { reservations: { ...ask, cpuMilli: 300 } }));
+    cluster.put("memory", serviceSpec("s", { reservations: { ...ask, memoryMib: 200 } }));
+    cluster.put("disk", serviceSpec("s", { reservations: { ...ask, diskMib: 100 } }));
+    cluster.put("port", serviceSpec("s", { ports: [any, { ...any, container: 81 }] }));
+    const changed = (job: string, node: string, hosts: readonly number[] = []): boolean => {
+      const slot = {
+        service: "s",
+        slot: 1,
+        version: 1,
+        previous: null,
+        rejections: 0,
+        message: "",
+      };
+      const ports = hosts.map((host, i) => ({ container: 80 + i, host, protocol: "tcp" as const }));
+      const create = { kind: "create", job, node: idOf(node), ports, ...slot } as const;
+      const outcome = cluster.apply({ kind: "plan", steps: [create] });
+      return outcome.kind === "done" && outcome.changed;
+    };
+    expect(["cpu", "memory", "disk"].map((job) => changed(job, "small"))).toEqual([
+      false,
+      false,
+      false,
+    ]);
+    expect(["down", "idle"].map((node) => changed("cpu", node))).toEqual([false, false]);
+    expect(changed("port", "full", [20_000, 20_000])).toBe(false);
+    expect(changed("port", "full", [20_000, 20_010])).toBe(false);
+    expect(changed("port", "full", [20_009, 20_000])).toBe(true);
+    expect(changed("cpu", "full")).toBe(true);
   });
 
   it("numbers the tasks of one entry by index and place", () => {

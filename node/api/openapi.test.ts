@@ -93,7 +93,8 @@ test("every reference leads somewhere, and every shape is used", () => {
   });
   const known = Object.keys(document.components.schemas);
   expect(names.filter((name) => !known.includes(name))).toEqual([]);
-  expect(known.filter((name) => !names.includes(name))).toEqual([]);
+  // An event's shape is named in words only: the format cannot describe what an event stream holds.
+  expect(known.filter((name) => !names.includes(name))).toEqual(["Event"]);
   expect(text).not.toContain("$defs");
   expect(text).not.toContain('"$id"');
 });

@@ -71,10 +71,14 @@ test("the socket of a living process is not taken", async () => {
 test("the socket of a process that was killed is replaced", async () => {
   const script = `require("node:net").createServer().listen(${JSON.stringify(path)}, () => process.stdout.write("up"))`;
   const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
-  await once(child.stdout, "data");
-  expect(await refusal(path)).toBe("data-in-use");
-  child.kill("SIGKILL");
-  await once(child, "exit");
+  const exited = once(child, "exit");
+  try {
+    await once(child.stdout, "data");
+    expect(await refusal(path)).toBe("data-in-use");
+  } finally {
+    child.kill("SIGKILL");
+    await exited;
+  }
   expect((await stat(path)).isSocket()).toBe(true);
   await listenOnSocket(newServer(), path);
   expect(await connects(path)).toBe(true);

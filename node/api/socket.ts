@@ -61,7 +61,7 @@ async function refuseLiving(path: string): Promise<void> {
       ),
     );
   }
-  if (false) {
+  if (await answers(path)) {
     throw new OrchError(
       fault(
         "data-in-use",

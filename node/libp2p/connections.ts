@@ -261,7 +261,7 @@ export class Connections {
     const keepCurrent =
       second &&
       (session.dialledByUs || performance.now() - current.openedAtMs < this.#init.limits.youngMs);
-    if (false) this.#discard(session, current);
+    if (keepCurrent) this.#discard(session, current);
     else this.#use(session, true);
   }
 

@@ -369,6 +369,30 @@ test("a stranger that talks nonsense, too much or not at all is cut off", async 
   );
 });
 
+test("a connection that began as a stranger's ends when the stranger is admitted, or nobody is any more", async () => {
+  const { network } = await server();
+  for (const [members, secret] of [
+    [new Set([network.self, nodeIdOf(key)]), token],
+    [new Set([network.self]), null],
+  ] as const) {
+    network.admit(new Set([network.self]), token);
+    const node = await createJoiner(key, LIMITS);
+    rawNodes.push(node);
+    await startHost(node, []);
+    const connection = await node.dial(multiaddr(addressOf(network)));
+    // A refused stream proves that the connection stands at the other end too.
+    const refused = network.counters().strangersRefused;
+    await connection.newStream("/orch/rpc/1").catch(() => null);
+    await vi.waitFor(() => expect(network.counters().strangersRefused).toBe(refused + 1), patient);
+    expect(connection.status).toBe("open");
+    network.admit(members, secret);
+    await vi.waitFor(() => expect(connection.status).not.toBe("open"), {
+      timeout: 5_000,
+      interval: 10,
+    });
+  }
+});
+
 test("a stranger gets no other protocol", async () => {
   const { network, log } = await server();
   const node = await createJoiner(key, LIMITS);

@@ -1,0 +1,164 @@
+import { fault, OrchError } from "../lib/errors.ts";
+import type { LogLine } from "../runtime/engine.ts";
+import { nodeId, taskId } from "../state/ids.ts";
+import type { Backend, TaskLogOptions } from "./api/backend.ts";
+import type { Request, Response } from "./core/request.ts";
+import type { EventView, LocalView, TaskView } from "./core/view-types.ts";
+import { eventView } from "./core/views.ts";
+import type { NodeDriver } from "./driver.ts";
+import type { Engines } from "./engines.ts";
+import { formatToken } from "./libp2p/token.ts";
+import type { Network } from "./network.ts";
+
+/** What a node asks another for as a bulk stream. */
+type BulkRequest =
+  | { readonly kind: "logs"; readonly task: string; readonly options: TaskLogOptions }
+  | { readonly kind: "events"; readonly since: number };
+
+/** A stream that broke is asked for again after this long. */
+const RETRY_MS = 500;
+
+const text = new TextEncoder();
+const utf8 = new TextDecoder();
+
+/** The API's view of the node: requests go through the core, streams straight to whoever has what they carry. */
+export class NodeBackend implements Backend {
+  readonly #driver: NodeDriver;
+  readonly #network: Network;
+  readonly #engines: Engines;
+
+  constructor(driver: NodeDriver, network: Network, engines: Engines) {
+    this.#driver = driver;
+    this.#network = network;
+    this.#engines = engines;
+  }
+
+  async request(request: Request, timeoutMs: number): Promise<Response> {
+    const response = await this.#driver.request(request, timeoutMs);
+    const isToken = request.kind === "read" && request.query.kind === "token";
+    return isToken && response.kind === "ok"
+      ? { ...response, body: tokenView(response.body) }
+      : response;
+  }
+
+  local(): LocalView {
+    return this.#driver.node.local();
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return { ...this.#network.counters(), ...this.#driver.counts };
+  }
+
+  async *logs(
+    task: TaskView,
+    options: TaskLogOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<LogLine> {
+    if (task.node === null) return;
+    if (task.node === this.#network.self) {
+      yield* this.#engines.logs(taskId(task.id), { ...options, signal });
+      return;
+    }
+    const request: BulkRequest = { kind: "logs", task: task.id, options };
+    for await (const line of this.#bulk(task.node, request, signal)) yield line as LogLine;
+  }
+
+  async *events(since: number, signal: AbortSignal): AsyncGenerator<EventView> {
+    let last = since;
+    while (!signal.aborted) {
+      const { node } = this.#driver;
+      try {
+        for await (const event of this.#eventsOnce(node.manager, last, signal)) {
+          yield event;
+          last = event.index;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof OrchError)) throw error;
+      }
+      // The other node is gone, or knows no manager yet: whoever leads next has the same log.
+      if (!signal.aborted) await pause(RETRY_MS, signal);
+    }
+  }
+
+  async *#eventsOnce(
+    manager: string | null,
+    since: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<EventView> {
+    const { node } = this.#driver;
+    if (node.holdsLog) {
+      for await (const event of this.#driver.events(since, signal)) yield eventView(event);
+    } else if (manager !== null) {
+      const request: BulkRequest = { kind: "events", since };
+      for await (const event of this.#bulk(manager, request, signal)) yield event as EventView;
+    }
+  }
+
+  /** Lines of JSON from another node. */
+  async *#bulk(node: string, request: BulkRequest, signal: AbortSignal): AsyncGenerator<unknown> {
+    const bytes = text.encode(JSON.stringify(request));
+    for await (const chunk of this.#network.bulk(nodeId(node), bytes, signal)) {
+      yield JSON.parse(utf8.decode(chunk));
+    }
+  }
+
+  /** Serves another node's bulk request. */
+  async *serve(payload: Uint8Array, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const request = parseBulk(payload);
+    if (request === null) {
+      throw new OrchError(
+        fault("invalid", "not a stream that this node knows", "Use the same version of orch."),
+      );
+    }
+    const items: AsyncIterable<unknown> =
+      request.kind === "logs"
+        ? this.#engines.logs(taskId(request.task), { ...request.options, signal })
+        : this.#eventViews(request.since, signal);
+    for await (const item of items) yield text.encode(JSON.stringify(item));
+  }
+
+  async *#eventViews(since: number, signal: AbortSignal): AsyncGenerator<EventView> {
+    for await (const event of this.#driver.events(since, signal)) yield eventView(event);
+  }
+}
+
+function parseBulk(payload: Uint8Array): BulkRequest | null {
+  try {
+    const value: unknown = JSON.parse(utf8.decode(payload));
+    if (typeof value !== "object" || value === null || !("kind" in value)) return null;
+    if (value.kind === "events" && "since" in value && typeof value.since === "number") {
+      return { kind: "events", since: value.since };
+    }
+    if (value.kind !== "logs" || !("task" in value) || typeof value.task !== "string") return null;
+    const options: unknown = Reflect.get(value, "options");
+    if (typeof options !== "object" || options === null) return null;
+    const number = (name: string): number | null => {
+      const field: unknown = Reflect.get(options, name);
+      return typeof field === "number" ? field : null;
+    };
+    const follow = Reflect.get(options, "follow") === true;
+    const logOptions = { follow, tail: number("tail"), sinceMs: number("sinceMs") };
+    return { kind: "logs", task: value.task, options: logOptions };
+  } catch {
+    return null;
+  }
+}
+
+function tokenView(body: unknown): { token: string } {
+  const { clusterId, joinSecret } = body as { clusterId: string; joinSecret: string };
+  const secret = new Uint8Array(Buffer.from(joinSecret, "base64url"));
+  return { token: formatToken({ clusterId, secret }) };
+}
+
+function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, delayMs);
+    signal.addEventListener("abort", done);
+  });
+}

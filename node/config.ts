@@ -1,0 +1,285 @@
+import { readFileSync } from "node:fs";
+import { availableParallelism, homedir, hostname, totalmem } from "node:os";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { fault, OrchError } from "../lib/errors.ts";
+import type { DriverName } from "../state/spec.ts";
+
+/** What a node is told at its start: flags before `ORCH_*` variables before `orch.yaml` before the defaults. */
+export interface NodeSettings {
+  readonly name: string;
+  readonly listen: readonly string[];
+  readonly advertise: readonly string[];
+  readonly api: { readonly host: string; readonly port: number };
+  readonly dataDir: string;
+  readonly datacenter: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Null: Docker where an engine is found, and processes. */
+  readonly driver: DriverName | null;
+  readonly publish: string;
+  readonly portRange: { readonly first: number; readonly last: number };
+  readonly vote: boolean;
+  readonly worker: boolean;
+  readonly reserveCpuMilli: number;
+  readonly reserveMemoryMib: number;
+  readonly ephemeral: boolean;
+}
+
+/** One setting: its flag (also `ORCH_<FLAG>` and its key in orch.yaml), what it takes, its default and why. */
+interface Setting {
+  readonly flag: string;
+  /** Null: a switch. */
+  readonly value: string | null;
+  readonly many: boolean;
+  readonly help: string;
+  readonly fallback: () => string;
+}
+
+const isRoot = (): boolean => process.getuid?.() === 0;
+
+export const SETTINGS = [
+  {
+    flag: "name",
+    value: "NAME",
+    many: false,
+    help: "what people call this node (default: the machine's host name)",
+    fallback: hostname,
+  },
+  {
+    flag: "listen",
+    value: "HOST:PORT",
+    many: true,
+    help: "where other nodes reach this one: host:port or a multiaddr (default: 0.0.0.0:7400)",
+    fallback: () => "0.0.0.0:7400",
+  },
+  {
+    flag: "advertise",
+    value: "HOST:PORT",
+    many: true,
+    help: "an address to tell others beside those listened on, e.g. a router's (default: none)",
+    fallback: () => "",
+  },
+  {
+    flag: "api",
+    value: "HOST:PORT",
+    many: false,
+    help: "the HTTP API; loopback only, as it has no TLS (default: 127.0.0.1:7401)",
+    fallback: () => "127.0.0.1:7401",
+  },
+  {
+    flag: "data-dir",
+    value: "DIR",
+    many: false,
+    help: "all that the node keeps (default: /var/lib/orch as root, else ~/.local/share/orch)",
+    fallback: () => (isRoot() ? "/var/lib/orch" : join(homedir(), ".local/share/orch")),
+  },
+  {
+    flag: "datacenter",
+    value: "NAME",
+    many: false,
+    help: "where the machine stands (default: dc1)",
+    fallback: () => "dc1",
+  },
+  {
+    flag: "label",
+    value: "K=V",
+    many: true,
+    help: "a label for placement constraints (default: none)",
+    fallback: () => "",
+  },
+  {
+    flag: "driver",
+    value: "docker|process",
+    many: false,
+    help: "only this runtime (default: Docker where an engine is found, and processes)",
+    fallback: () => "",
+  },
+  {
+    flag: "publish",
+    value: "ADDRESS",
+    many: false,
+    help: "the address on which tasks' published ports listen (default: 0.0.0.0)",
+    fallback: () => "0.0.0.0",
+  },
+  {
+    flag: "port-range",
+    value: "FIRST-LAST",
+    many: false,
+    // Below the kernel's ephemeral ports (32768 on), which outgoing connections take at random.
+    help: "host ports for tasks that name none (default: 20000-32000)",
+    fallback: () => "20000-32000",
+  },
+  {
+    flag: "no-vote",
+    value: null,
+    many: false,
+    help: "never take part in electing the manager",
+    fallback: () => "false",
+  },
+  {
+    flag: "no-worker",
+    value: null,
+    many: false,
+    help: "run no tasks here",
+    fallback: () => "false",
+  },
+  {
+    flag: "reserve-cpus",
+    value: "CPUS",
+    many: false,
+    // A node's own election must not starve behind the tasks that it runs.
+    help: "CPUs kept for the machine and orch itself (default: 0.2)",
+    fallback: () => "0.2",
+  },
+  {
+    flag: "reserve-memory",
+    value: "SIZE",
+    many: false,
+    help: "memory kept for the machine and orch itself, e.g. 512m (default: 256m)",
+    fallback: () => "256m",
+  },
+  {
+    flag: "ephemeral",
+    value: null,
+    many: false,
+    help: "on the way out stop all tasks and delete the data directory (for demos and tests)",
+    fallback: () => "false",
+  },
+] as const satisfies readonly Setting[];
+
+type Flag = (typeof SETTINGS)[number]["flag"];
+type Raw = Readonly<Record<Flag, readonly string[]>>;
+
+/**
+ * Reads the settings. `flags`: as given on the command line, by flag name. Throws OrchError usage, naming
+ * the flag, variable or file that is wrong.
+ */
+export function readSettings(
+  flags: Readonly<Record<string, readonly string[]>>,
+  env: Readonly<Record<string, string | undefined>>,
+  file: string | null,
+): NodeSettings {
+  const fromFile = file === null ? {} : readFile(file);
+  const raw = Object.fromEntries(
+    SETTINGS.map(({ flag, fallback }) => {
+      const variable = env[`ORCH_${flag.toUpperCase().replaceAll("-", "_")}`];
+      const words =
+        flags[flag] ??
+        (variable === undefined || variable === "" ? undefined : variable.split(",")) ??
+        fromFile[flag] ??
+        [fallback()].filter((word) => word !== "");
+      return [flag, words];
+    }),
+  );
+  return settingsOf(raw as Raw);
+}
+
+function settingsOf(raw: Raw): NodeSettings {
+  const one = (flag: Flag): string => raw[flag].at(-1) ?? "";
+  const driver = one("driver");
+  if (driver !== "" && driver !== "docker" && driver !== "process" && driver !== "memory") {
+    throw usage("driver", `"${driver}" is no runtime`, "Use docker or process.");
+  }
+  const name = one("name");
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
+    throw usage("name", `"${name}" is no name for a node`, "Use letters, digits, dots and dashes.");
+  }
+  return {
+    name,
+    listen: raw.listen.map((word) => listenAddress("listen", word)),
+    advertise: raw.advertise.map((word) => listenAddress("advertise", word)),
+    api: hostPort("api", one("api")),
+    dataDir: one("data-dir"),
+    datacenter: one("datacenter"),
+    labels: Object.fromEntries(raw.label.map(label)),
+    driver: driver === "" ? null : driver,
+    publish: one("publish"),
+    portRange: portRange(one("port-range")),
+    vote: one("no-vote") !== "true",
+    worker: one("no-worker") !== "true",
+    reserveCpuMilli: cpus(one("reserve-cpus")),
+    reserveMemoryMib: memory(one("reserve-memory")),
+    ephemeral: one("ephemeral") === "true",
+  };
+}
+
+function readFile(file: string): Readonly<Record<string, readonly string[]>> {
+  let content: unknown;
+  try {
+    content = parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw usage("config", `cannot read ${file}: ${why}`, "Mend the file, or leave --config out.");
+  }
+  if (content === null) return {};
+  if (typeof content !== "object" || Array.isArray(content)) {
+    throw usage("config", `${file} is not a map of settings`, "Write lines such as `name: web-1`.");
+  }
+  return Object.fromEntries(
+    Object.entries(content).map(([key, value]: [string, unknown]) => {
+      if (!SETTINGS.some(({ flag }) => flag === key)) {
+        const known = SETTINGS.map(({ flag }) => flag).join(", ");
+        throw usage("config", `${file}: unknown setting "${key}"`, `Known are: ${known}.`);
+      }
+      const words: unknown[] = Array.isArray(value) ? value : [value];
+      return [key, words.map(String)];
+    }),
+  );
+}
+
+function usage(flag: string, message: string, hint: string): OrchError {
+  return new OrchError(fault("usage", `--${flag}: ${message}`, hint, { flag }));
+}
+
+/** A multiaddr as it is, host:port as one. */
+function listenAddress(flag: string, word: string): string {
+  if (word.startsWith("/")) return word;
+  const { host, port } = hostPort(flag, word);
+  const kind = host.includes(":") ? "ip6" : /^[0-9.]+$/.test(host) ? "ip4" : "dns";
+  return `/${kind}/${host}/tcp/${port}`;
+}
+
+function hostPort(flag: string, word: string): { host: string; port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(word);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65_535) {
+    throw usage(flag, `"${word}" is not host:port`, `For example --${flag} 127.0.0.1:7400.`);
+  }
+  return { host, port };
+}
+
+function label(word: string): [string, string] {
+  const at = word.indexOf("=");
+  if (at <= 0) throw usage("label", `"${word}" is not key=value`, "For example --label zone=eu.");
+  return [word.slice(0, at), word.slice(at + 1)];
+}
+
+function portRange(word: string): { first: number; last: number } {
+  const match = /^(\d{1,5})-(\d{1,5})$/.exec(word);
+  const first = Number(match?.[1]);
+  const last = Number(match?.[2]);
+  if (match === null || first < 1 || last > 65_535 || first > last) {
+    throw usage("port-range", `"${word}" is no range of ports`, "For example 20000-32000.");
+  }
+  return { first, last };
+}
+
+function cpus(word: string): number {
+  const value = Number(word);
+  const most = availableParallelism();
+  if (!/^\d+(\.\d+)?$/.test(word) || value >= most) {
+    throw usage("reserve-cpus", `"${word}" leaves nothing of ${most} CPUs`, "For example 0.5.");
+  }
+  return Math.round(value * 1000);
+}
+
+function memory(word: string): number {
+  const match = /^(\d+)([mg])$/i.exec(word);
+  const mib = Number(match?.[1]) * (match?.[2]?.toLowerCase() === "g" ? 1024 : 1);
+  const most = Math.floor(totalmem() / 1024 / 1024);
+  if (match === null || mib >= most) {
+    throw usage("reserve-memory", `"${word}" leaves nothing of ${most} MiB`, "For example 512m.");
+  }
+  return mib;
+}

@@ -1,0 +1,266 @@
+import { performance } from "node:perf_hooks";
+import { assert } from "../lib/assert.ts";
+import { type Fault, faultOf } from "../lib/errors.ts";
+import { Prng } from "../lib/prng.ts";
+import type { Usage } from "../runtime/engine.ts";
+import type { StateEvent } from "../state/cluster.ts";
+import type { Millis, NodeId } from "../state/ids.ts";
+import { TICK_MS } from "./core/defaults.ts";
+import type { Effect, Event } from "./core/effect.ts";
+import type { Request, Response } from "./core/request.ts";
+import { decodeDigest, encodeDigest } from "./digest.ts";
+import type { Engines } from "./engines.ts";
+import type { Network } from "./network.ts";
+import { Node, type NodeConfig } from "./node.ts";
+import type { Disk, DiskImage } from "./storage.ts";
+import { decodeMessage, encodeMessage } from "./wire.ts";
+
+/** The usage is measured this often; the core decides when to tell it. */
+const USAGE_MS = 1_000;
+/** A failed look at the engines is repeated this often: nothing is started before one succeeds. */
+const LIST_RETRY_MS = 1_000;
+
+export interface DriverParts {
+  readonly config: NodeConfig;
+  readonly image: DiskImage;
+  readonly disk: Disk;
+  readonly engines: Engines;
+  readonly measure: () => Usage;
+  /** The process cannot go on: the fault says why. Called once. */
+  readonly fatal: (reason: Fault) => void;
+  readonly log: (line: string) => void;
+}
+
+/**
+ * Performs what the core wants with the real disk, network and engines, and feeds back what became of
+ * it. One event at a time: what comes in while one is handled waits its turn.
+ */
+export class NodeDriver {
+  readonly node: Node;
+  readonly #parts: DriverParts;
+  #network: Network | null = null;
+  readonly #inbox: Event[] = [];
+  #draining = false;
+  #stopped = false;
+  #requests = 0;
+  readonly #waiting: Map<number, (response: Response) => void> = new Map();
+  readonly #watchers: Set<(events: readonly StateEvent[]) => void> = new Set();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #lastTickMs = 0;
+  #members: {
+    readonly members: ReadonlySet<NodeId>;
+    readonly effect: Extract<Effect, { kind: "members" }>;
+  } | null = null;
+  readonly counts = { events: 0, messagesRejected: 0, ticksLate: 0 };
+
+  constructor(parts: DriverParts) {
+    this.#parts = parts;
+    const seed = Math.floor(Math.random() * Number.MAX_SAFE_INTEGER);
+    this.node = new Node(parts.config, parts.image, new Prng(seed), epochMs());
+  }
+
+  /** Begins: from now on time passes and the engines are watched. */
+  start(network: Network): void {
+    this.#network = network;
+    this.#admit();
+    const { engines, measure } = this.#parts;
+    engines.watch((status) => this.deliver({ kind: "container", status }));
+    this.#list();
+    this.#lastTickMs = epochMs();
+    this.#timers.push(
+      setInterval(() => this.#tick(), TICK_MS),
+      setInterval(() => this.deliver({ kind: "usage", usage: measure() }), USAGE_MS),
+    );
+    this.deliver({ kind: "continue" });
+  }
+
+  /** Nothing is delivered or performed any more. */
+  stop(): void {
+    this.#stopped = true;
+    for (const timer of this.#timers) clearInterval(timer);
+  }
+
+  frame(from: NodeId, frame: Uint8Array): void {
+    const message = decodeMessage(frame);
+    if (message === null) this.counts.messagesRejected += 1;
+    else this.deliver({ kind: "message", from, message });
+  }
+
+  gossip(from: NodeId, payload: Uint8Array): void {
+    const digest = decodeDigest(payload);
+    if (digest === null) this.counts.messagesRejected += 1;
+    else this.deliver({ kind: "gossip", from, digest });
+  }
+
+  request(request: Request, timeoutMs: number): Promise<Response> {
+    this.#requests += 1;
+    const id = this.#requests;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.deliver({ kind: "request", id, request, timeoutMs });
+    });
+  }
+
+  /** Hears of every event that this node applies; returns how to stop. */
+  watch(watcher: (events: readonly StateEvent[]) => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  /**
+   * libuv runs timers before it reads sockets: after this process stood still, heartbeats wait there that a
+   * timer would miss. A late tick lets them in first, and counts once.
+   */
+  #tick(): void {
+    const now = epochMs();
+    const late = now - this.#lastTickMs > 2 * TICK_MS;
+    this.#lastTickMs = now;
+    if (!late) {
+      this.deliver({ kind: "tick" });
+      return;
+    }
+    this.counts.ticksLate += 1;
+    setImmediate(() => setImmediate(() => this.deliver({ kind: "tick" })));
+  }
+
+  #list(): void {
+    this.#parts.engines.list((outcome) => {
+      if (outcome.kind === "listed") {
+        this.deliver({ kind: "engine-listed", statuses: outcome.statuses });
+        return;
+      }
+      this.#parts.log(`${outcome.fault.message}; looking again`);
+      if (!this.#stopped) setTimeout(() => this.#list(), LIST_RETRY_MS).unref();
+    });
+  }
+
+  deliver(event: Event): void {
+    if (this.#stopped) return;
+    this.#inbox.push(event);
+    if (this.#draining) return;
+    this.#draining = true;
+    try {
+      for (;;) {
+        const next = this.#inbox.shift();
+        if (next === undefined || this.#stopped) break;
+        this.counts.events += 1;
+        for (const effect of this.node.handle(next, epochMs())) this.#perform(effect);
+      }
+    } catch (error) {
+      // A broken assertion: whatever this node would do next may be wrong.
+      this.stop();
+      this.#parts.fatal(faultOf(error));
+    } finally {
+      this.#draining = false;
+    }
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.kind) {
+      case "persist":
+        this.#persist(effect);
+        return;
+      case "send":
+        this.#network?.send(effect.to, encodeMessage(effect.message));
+        return;
+      case "reply": {
+        const resolve = this.#waiting.get(effect.id);
+        this.#waiting.delete(effect.id);
+        resolve?.(effect.response);
+        return;
+      }
+      case "engine": {
+        const { step } = effect;
+        const task = step.kind === "create" ? step.spec.task : step.task;
+        this.#parts.engines.perform(step, (outcome) =>
+          this.deliver({ kind: "step-done", task, step: step.kind, outcome }),
+        );
+        return;
+      }
+      case "members":
+        this.#members = { members: new Set(effect.members.map(({ id }) => id)), effect };
+        this.#admit();
+        return;
+      case "events":
+        for (const watcher of this.#watchers) watcher(effect.events);
+        return;
+      case "gossip":
+        this.#network?.gossip(encodeDigest(effect.digest));
+        return;
+      case "again":
+        setImmediate(() => this.deliver({ kind: "continue" }));
+        return;
+      case "stop":
+        this.stop();
+        this.#parts.fatal(effect.fault);
+        return;
+    }
+  }
+
+  #persist(effect: Extract<Effect, { kind: "persist" }>): void {
+    this.#parts.disk.write(effect.data).then(
+      () => this.deliver({ kind: "persisted", write: effect.write }),
+      (error: unknown) => {
+        // After a failed sync nobody knows what the disk holds: never again, not even once more.
+        this.stop();
+        this.#parts.fatal(faultOf(error));
+      },
+    );
+  }
+
+  /** Tells the network who is a member and whom to reach; before the core has spoken, from the identity. */
+  #admit(): void {
+    const network = this.#network;
+    if (network === null) return;
+    const known = this.#members;
+    const members = known?.members ?? new Set(this.node.members.map(({ id }) => id));
+    const connect = known?.effect.connect ?? this.node.members;
+    const secret = known?.effect.joinSecret ?? null;
+    const { clusterId } = this.#parts.config.identity;
+    network.admit(
+      members,
+      secret === null || secret === ""
+        ? null
+        : { clusterId, secret: new Uint8Array(Buffer.from(secret, "base64url")) },
+    );
+    network.connect(connect.map(({ id, addresses }) => ({ id, addresses })));
+  }
+
+  /** Events after `since`, oldest first, then new ones as they come; batches of one log index stay together. */
+  async *events(since: number, signal: AbortSignal): AsyncGenerator<StateEvent> {
+    let queue: StateEvent[] = [...this.node.eventsSince(since)];
+    let wake: () => void = () => undefined;
+    const unwatch = this.watch((events) => {
+      queue.push(...events);
+      wake();
+    });
+    const onAbort = (): void => wake();
+    signal.addEventListener("abort", onAbort);
+    try {
+      while (!signal.aborted) {
+        const batch = queue;
+        queue = [];
+        yield* batch;
+        if (queue.length === 0 && !signal.aborted) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      }
+    } finally {
+      unwatch();
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+const originMs = Math.floor(performance.timeOrigin);
+let latestMs = 0;
+
+/** Epoch milliseconds that never run backwards, whatever is done to the machine's clock. */
+export function epochMs(): Millis {
+  const now = originMs + Math.floor(performance.now());
+  assert(now >= latestMs, "a monotonic clock does not run backwards");
+  latestMs = now;
+  return now;
+}

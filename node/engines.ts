@@ -1,0 +1,145 @@
+import { join } from "node:path";
+import { fault, OrchError } from "../lib/errors.ts";
+import { DockerDriver } from "../runtime/docker.ts";
+import { engineAddresses, findDocker } from "../runtime/docker-client.ts";
+import type {
+  ContainerStatus,
+  Driver,
+  EngineStep,
+  ListOutcome,
+  LogLine,
+  LogOptions,
+  StepOutcome,
+} from "../runtime/engine.ts";
+import { MemoryDriver } from "../runtime/memory-driver.ts";
+import { memoryMachine } from "../runtime/memory.ts";
+import { PROCESS_LOG_BOUND, ProcessDriver } from "../runtime/process.ts";
+import type { NodeId, TaskId } from "../state/ids.ts";
+import type { DriverName } from "../state/spec.ts";
+import { existsSync } from "node:fs";
+
+/** The runtimes of this node behind one port: a task with an image goes to Docker, one without is a process. */
+export class Engines {
+  readonly #drivers: ReadonlyMap<DriverName, Driver>;
+  /** Which driver has a task's container. */
+  readonly #owners: Map<TaskId, Driver> = new Map();
+
+  constructor(drivers: readonly Driver[]) {
+    this.#drivers = new Map(drivers.map((driver) => [driver.name, driver]));
+  }
+
+  get names(): DriverName[] {
+    return [...this.#drivers.keys()];
+  }
+
+  perform(step: EngineStep, done: (outcome: StepOutcome) => void): void {
+    const driver =
+      step.kind === "create" ? this.#driverFor(step.spec.image) : this.#owner(step.task);
+    if (driver === undefined) {
+      done(step.kind === "create" || step.kind === "start" ? refusal() : { kind: "done" });
+      return;
+    }
+    if (step.kind === "create") this.#owners.set(step.spec.task, driver);
+    if (step.kind === "remove") this.#owners.delete(step.task);
+    driver.perform(step, done);
+  }
+
+  #driverFor(image: string | null): Driver | undefined {
+    const memory = this.#drivers.get("memory");
+    return memory ?? this.#drivers.get(image === null ? "process" : "docker");
+  }
+
+  #owner(task: TaskId): Driver | undefined {
+    return this.#owners.get(task);
+  }
+
+  /** All drivers' containers; fails when one of them cannot tell, as a container not listed counts as gone. */
+  list(done: (outcome: ListOutcome) => void): void {
+    const statuses: ContainerStatus[] = [];
+    let waiting = this.#drivers.size;
+    let failure: ListOutcome | null = null;
+    if (waiting === 0) done({ kind: "listed", statuses });
+    for (const driver of this.#drivers.values()) {
+      driver.list((outcome) => {
+        if (outcome.kind === "failed") failure = outcome;
+        else {
+          statuses.push(...outcome.statuses);
+          for (const { task } of outcome.statuses) this.#owners.set(task, driver);
+        }
+        waiting -= 1;
+        if (waiting === 0) done(failure ?? { kind: "listed", statuses });
+      });
+    }
+  }
+
+  watch(listener: (status: ContainerStatus) => void): void {
+    for (const driver of this.#drivers.values()) driver.watch(listener);
+  }
+
+  logs(task: TaskId, options: LogOptions): AsyncIterable<LogLine> {
+    const driver = this.#owners.get(task);
+    if (driver !== undefined) return driver.logs(task, options);
+    const reason = `task ${task} has no container on this node any more`;
+    throw new OrchError(fault("not-found", reason, "Its output went with it."));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#drivers.values()].map((driver) => driver.close()));
+  }
+}
+
+function refusal(): StepOutcome {
+  const reason = "this node has no runtime for the task";
+  return { kind: "failed", fault: fault("engine-refused", reason, "Start a Docker engine here.") };
+}
+
+export interface EngineChoice {
+  readonly engines: Engines;
+  /** For the node's log: what was found, and what that means. */
+  readonly told: string;
+}
+
+/**
+ * The runtimes that this machine offers, or the one that was asked for. An engine whose socket is there but
+ * silent is kept: it may be starting, and its tasks must not be taken for gone.
+ */
+export async function findEngines(
+  wanted: DriverName | null,
+  dataDir: string,
+  clusterId: string,
+  nodeId: NodeId,
+): Promise<EngineChoice> {
+  if (wanted === "memory") {
+    return {
+      engines: new Engines([new MemoryDriver(memoryMachine())]),
+      told: "memory driver: nothing really runs",
+    };
+  }
+  const drivers: Driver[] = [];
+  let told = "";
+  if (wanted !== "process") {
+    const found = await findDocker(process.env);
+    const address =
+      found ??
+      presentSocket() ??
+      (wanted === "docker" ? engineAddresses(process.env)[0] : undefined);
+    if (address !== undefined) drivers.push(new DockerDriver({ address, clusterId, nodeId }));
+    if (found !== null) told = "Docker engine found";
+    else
+      told =
+        address === undefined ? "no Docker engine" : "a Docker engine that does not answer yet";
+  }
+  if (wanted !== "docker") {
+    drivers.push(
+      new ProcessDriver({ dataDir: join(dataDir, "runtime"), logBound: PROCESS_LOG_BOUND }),
+    );
+    told = `${told === "" ? "" : `${told}; `}tasks without an image run as plain processes, not isolated`;
+  }
+  return { engines: new Engines(drivers), told };
+}
+
+function presentSocket(): ReturnType<typeof engineAddresses>[number] | undefined {
+  return engineAddresses(process.env).find(
+    (address) => address.kind === "socket" && existsSync(address.path),
+  );
+}

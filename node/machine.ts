@@ -1,0 +1,92 @@
+import { statfsSync } from "node:fs";
+import {
+  arch,
+  availableParallelism,
+  cpus,
+  freemem,
+  loadavg,
+  networkInterfaces,
+  platform,
+  totalmem,
+} from "node:os";
+import type { Usage } from "../runtime/engine.ts";
+import type { NodeFacts } from "../state/node-record.ts";
+import type { DriverName, Resources } from "../state/spec.ts";
+import type { NodeSettings } from "./config.ts";
+
+/** What this machine has, what of it is used, and what the node says of itself. */
+
+const MIB = 1024 * 1024;
+/** Of the disk, a tenth stays free: full disks stop databases, orch's own among them. */
+const DISK_SHARE_PERCENT = 90;
+
+function capacity(settings: NodeSettings): Resources {
+  const disk = statfsSync(settings.dataDir);
+  return {
+    cpuMilli: availableParallelism() * 1000 - settings.reserveCpuMilli,
+    memoryMib: Math.floor(totalmem() / MIB) - settings.reserveMemoryMib,
+    diskMib: Math.floor(((disk.blocks * disk.bsize) / MIB / 100) * DISK_SHARE_PERCENT),
+  };
+}
+
+export function nodeFacts(
+  settings: NodeSettings,
+  drivers: readonly DriverName[],
+  orchVersion: string,
+): NodeFacts {
+  return {
+    name: settings.name,
+    addresses: [...new Set([...settings.advertise, ...settings.listen.flatMap(reachable)])],
+    datacenter: settings.datacenter,
+    labels: settings.labels,
+    os: platform(),
+    arch: arch(),
+    resources: capacity(settings),
+    drivers,
+    publishAddress: settings.publish,
+    portRange: settings.portRange,
+    orchVersion,
+    mayVote: settings.vote,
+    mayWork: settings.worker,
+  };
+}
+
+/** The addresses under which a listener is found: "all of them" is no address to dial. */
+function reachable(address: string): string[] {
+  const match = /^\/ip([46])\/(?:0\.0\.0\.0|::)\/(.*)$/.exec(address);
+  if (match === null) return [address];
+  const [, version, rest = ""] = match;
+  const own = Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .filter(({ family, internal }) => !internal && family === `IPv${version}`)
+    .map(({ address: ip }) => `/ip${version}/${ip}/${rest}`);
+  return own.length > 0 ? own : [version === "4" ? `/ip4/127.0.0.1/${rest}` : `/ip6/::1/${rest}`];
+}
+
+/** Measures the machine's usage; each call covers the time since the one before. */
+export function usageMeter(dataDir: string): () => Usage {
+  let before = cpuTimes();
+  return () => {
+    const now = cpuTimes();
+    const total = now.total - before.total;
+    const busy = total === 0 ? 0 : (now.busy - before.busy) / total;
+    before = now;
+    const disk = statfsSync(dataDir);
+    return {
+      cpuMilli: Math.round(busy * availableParallelism() * 1000),
+      memoryMib: Math.round((totalmem() - freemem()) / MIB),
+      diskMib: Math.round(((disk.blocks - disk.bavail) * disk.bsize) / MIB),
+      load1Milli: Math.round((loadavg()[0] ?? 0) * 1000),
+    };
+  };
+}
+
+function cpuTimes(): { total: number; busy: number } {
+  let total = 0;
+  let idle = 0;
+  for (const { times } of cpus()) {
+    total += times.user + times.nice + times.sys + times.irq + times.idle;
+    idle += times.idle;
+  }
+  return { total, busy: total - idle };
+}

@@ -1,0 +1,286 @@
+import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Fault, fault, OrchError } from "../lib/errors.ts";
+import type { NodeFacts } from "../state/node-record.ts";
+import { admit, encodeHello, identityFrom } from "./admission.ts";
+import { type Api, startApi } from "./api/server.ts";
+import { NodeBackend } from "./backend.ts";
+import type { NodeSettings } from "./config.ts";
+import { bootstrap } from "./core/bootstrap.ts";
+import { type DataDir, KEY_FILE, openDataDir } from "./data-dir.ts";
+import { openDisk } from "./disk.ts";
+import { epochMs, NodeDriver } from "./driver.ts";
+import { type Engines, findEngines } from "./engines.ts";
+import { endTasks } from "./ephemeral.ts";
+import { writeSecret } from "./files.ts";
+import { peerAddresses } from "./join-target.ts";
+import { loadIdentityKey, nodeIdOf } from "./libp2p/identity.ts";
+import { requestJoin } from "./libp2p/join.ts";
+import { createNetwork } from "./libp2p/libp2p.ts";
+import { formatToken, parseToken } from "./libp2p/token.ts";
+import { nodeFacts, usageMeter } from "./machine.ts";
+import type { Network } from "./network.ts";
+import type { Disk, DiskImage, DiskWrite, Identity } from "./storage.ts";
+import { orchVersion } from "./version.ts";
+
+/** How the node comes to its place in a cluster. */
+export type Entry =
+  | { readonly kind: "init" }
+  | { readonly kind: "join"; readonly peer: string; readonly token: string }
+  | { readonly kind: "start" };
+
+export interface RunningNode {
+  /** What a person at the terminal wants to know. */
+  readonly greeting: readonly string[];
+  stop(): Promise<void>;
+}
+
+export interface RunOptions {
+  readonly log: (line: string) => void;
+  /** The node cannot go on; called at most once. */
+  readonly fatal: (reason: Fault) => void;
+}
+
+/** What is open and must be closed again, last first. */
+class Closers {
+  readonly #steps: (() => void | Promise<void>)[] = [];
+  add(step: () => void | Promise<void>): void {
+    this.#steps.unshift(step);
+  }
+  async run(): Promise<void> {
+    for (const step of this.#steps.splice(0)) await step();
+  }
+}
+
+/** Runs a node until `stop`. Throws OrchError when it cannot start; then nothing is left open. */
+export async function runNode(
+  settings: NodeSettings,
+  entry: Entry,
+  options: RunOptions,
+): Promise<RunningNode> {
+  const closers = new Closers();
+  try {
+    return await start(settings, entry, options, closers);
+  } catch (error) {
+    await closers.run();
+    throw error;
+  }
+}
+
+async function start(
+  settings: NodeSettings,
+  entry: Entry,
+  options: RunOptions,
+  closers: Closers,
+): Promise<RunningNode> {
+  const version = orchVersion();
+  const dataDir = await openDataDir(settings.dataDir, version);
+  closers.add(() => dataDir.release());
+  const key = await loadIdentityKey(join(dataDir.path, KEY_FILE));
+  const self = nodeIdOf(key);
+  const opened = await openDisk(dataDir);
+  closers.add(() => opened.disk.close());
+  refuseWrongEntry(entry, opened.image.identity, settings.dataDir);
+  const { engines, told } = await findEngines(
+    settings.driver,
+    dataDir.path,
+    clusterOf(opened.image),
+    self,
+  );
+  closers.add(() => engines.close());
+  options.log(told);
+  const facts = nodeFacts(settings, settings.worker ? engines.names : [], version);
+  const { image, greeting } = await enter(entry, opened.image, opened.disk, { key, facts, self });
+  const { identity } = image;
+  if (identity === null) throw new Error("a node that entered a cluster has an identity");
+  const driver = new NodeDriver({
+    config: { identity, facts, orchVersion: version },
+    image,
+    disk: opened.disk,
+    engines,
+    measure: usageMeter(dataDir.path),
+    fatal: options.fatal,
+    log: options.log,
+  });
+  closers.add(() => driver.stop());
+  const network = await connect(settings, key, driver, engines);
+  closers.add(() => network.close());
+  const api = await serve(settings, dataDir, new NodeBackend(driver, network, engines), version);
+  closers.add(() => api.close());
+  driver.start(network);
+  return {
+    greeting: [`orch ${version}: node ${settings.name} (${self})`, ...greeting, ...apiLines(api)],
+    stop: async () => {
+      if (settings.ephemeral) {
+        await api.close();
+        driver.stop();
+        await endTasks(engines, driver.node.worker.assignments);
+      }
+      await closers.run();
+      if (settings.ephemeral) rmSync(dataDir.path, { recursive: true, force: true });
+    },
+  };
+}
+
+function apiLines(api: Api): string[] {
+  const { socketPath, url } = api.addresses;
+  return [`  API: unix://${socketPath}${url === null ? "" : `, ${url} (token in admin.token)`}`];
+}
+
+function clusterOf(image: DiskImage): string {
+  return image.identity?.clusterId ?? "";
+}
+
+function refuseWrongEntry(entry: Entry, identity: Identity | null, dataDir: string): void {
+  if (entry.kind === "start" && identity === null) {
+    throw new OrchError(
+      fault(
+        "not-initialized",
+        `${dataDir} holds no node yet`,
+        "Make a cluster with `orch node init`, or join one with `orch node join <peer> --token T`.",
+      ),
+    );
+  }
+  if (entry.kind !== "start" && identity !== null) {
+    throw new OrchError(
+      fault(
+        "already-initialized",
+        `${dataDir} already holds node ${identity.node} of cluster ${identity.clusterId}`,
+        "Run it with `orch node start`, or name another folder with --data-dir.",
+      ),
+    );
+  }
+}
+
+interface Newcomer {
+  readonly key: Awaited<ReturnType<typeof loadIdentityKey>>;
+  readonly facts: NodeFacts;
+  readonly self: ReturnType<typeof nodeIdOf>;
+}
+
+/** Founds a cluster, joins one, or goes on: what the disk holds then, and what to tell a person. */
+async function enter(
+  entry: Entry,
+  image: DiskImage,
+  disk: Disk,
+  newcomer: Newcomer,
+): Promise<{ image: DiskImage; greeting: string[] }> {
+  if (entry.kind === "start") return { image, greeting: [] };
+  if (entry.kind === "join") {
+    const identity = await joinCluster(entry, newcomer);
+    await disk.write({ identity, hardState: null, entries: [], worker: null });
+    return { image: { ...image, identity }, greeting: [`  joined cluster ${identity.clusterId}`] };
+  }
+  const { facts, self } = newcomer;
+  const clusterId = newClusterId();
+  const secret = randomBytes(32);
+  const write = bootstrap(clusterId, secret.toString("base64url"), self, facts, epochMs());
+  await disk.write(write);
+  const token = formatToken({ clusterId, secret: new Uint8Array(secret) });
+  const greeting = [
+    `  founded cluster ${clusterId}`,
+    `  add a machine:  orch node join ${hostPortOf(facts.addresses[0])} --token ${token}`,
+  ];
+  return { image: imageOf(write), greeting };
+}
+
+function imageOf(write: DiskWrite): DiskImage {
+  return {
+    identity: write.identity,
+    hardState: write.hardState ?? { term: 0, vote: 0, commit: 0 },
+    entries: write.entries,
+    worker: null,
+  };
+}
+
+function newClusterId(): string {
+  const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
+  return [...randomBytes(64)]
+    .filter((byte) => byte < 252)
+    .slice(0, 16)
+    .map((byte) => alphabet.charAt(byte % 36))
+    .join("")
+    .padEnd(16, "0");
+}
+
+function hostPortOf(address: string | undefined): string {
+  const match = /^\/(?:ip4|dns)\/([^/]+)\/tcp\/(\d+)$/.exec(address ?? "");
+  return match === null ? (address ?? "<this machine>") : `${match[1]}:${match[2]}`;
+}
+
+async function joinCluster(
+  entry: Extract<Entry, { kind: "join" }>,
+  { key, facts, self }: Newcomer,
+): Promise<Identity> {
+  const token = parseToken(entry.token);
+  if ("code" in token) throw new OrchError(token);
+  let failure: unknown;
+  for (const peer of await peerAddresses(entry.peer)) {
+    try {
+      const signal = AbortSignal.timeout(60_000);
+      const { answer } = await requestJoin({ key, peer, token, hello: encodeHello(facts), signal });
+      return identityFrom(self, answer);
+    } catch (error) {
+      // Only an address that nobody answers at is worth trying another.
+      if (!(error instanceof OrchError) || error.fault.code !== "unreachable") throw error;
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+async function connect(
+  settings: NodeSettings,
+  key: Newcomer["key"],
+  driver: NodeDriver,
+  engines: Engines,
+): Promise<Network> {
+  // The network is made before the backend that serves its streams, which needs the network.
+  let backend: NodeBackend | null = null;
+  const network = await createNetwork({
+    key,
+    listen: settings.listen,
+    announce: settings.advertise,
+    events: {
+      onFrame: (from, frame) => driver.frame(from, frame),
+      onPeerUp: (peer) => driver.deliver({ kind: "peer-up", peer }),
+      onPeerLost: (peer) => driver.deliver({ kind: "peer-lost", peer }),
+      onGossip: (from, payload) => driver.gossip(from, payload),
+      onBulk: (_from, request, signal) => {
+        backend ??= new NodeBackend(driver, network, engines);
+        return backend.serve(request, signal);
+      },
+      onJoin: (joiner, hello) =>
+        admit(joiner, hello, driver.node, (request, timeoutMs) =>
+          driver.request(request, timeoutMs),
+        ),
+    },
+  });
+  return network;
+}
+
+async function serve(
+  settings: NodeSettings,
+  dataDir: DataDir,
+  backend: NodeBackend,
+  version: string,
+): Promise<Api> {
+  return startApi({
+    backend,
+    socketPath: join(dataDir.path, "orch.sock"),
+    tcp: settings.api,
+    adminToken: await adminToken(join(dataDir.path, "admin.token")),
+    orchVersion: version,
+  });
+}
+
+/** The token of the TCP API: made once, kept in the data folder, readable by its owner only. */
+async function adminToken(path: string): Promise<string> {
+  const known = await readFile(path, "utf8").catch(() => "");
+  if (known.trim() !== "") return known.trim();
+  const token = randomBytes(32).toString("base64url");
+  await writeSecret(path, `${token}\n`);
+  return token;
+}
