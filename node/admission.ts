@@ -38,6 +38,9 @@ const Admission = z.object({
   ),
 });
 
+/** What the manager answers to the admission of a node. */
+const Admitted = z.object({ clusterId: z.string(), raftId: z.int() });
+
 const text = new TextEncoder();
 const utf8 = new TextDecoder();
 
@@ -72,7 +75,7 @@ export async function admit(
   const members = node.members.filter(({ id }) => id !== joiner);
   const holders = members.filter(({ holdsLog }) => holdsLog);
   const peers = holders.map(({ id, raftId, addresses }) => ({ id, raftId, addresses }));
-  const { clusterId, raftId } = response.body as { clusterId: string; raftId: number };
+  const { clusterId, raftId } = Admitted.parse(response.body);
   return text.encode(JSON.stringify({ clusterId, raftId, peers }));
 }
 

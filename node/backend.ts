@@ -1,7 +1,9 @@
+import { z } from "zod";
 import { fault, OrchError } from "../lib/errors.ts";
 import type { LogLine } from "../runtime/engine.ts";
 import { nodeId, taskId } from "../state/ids.ts";
 import type { Backend, TaskLogOptions } from "./api/backend.ts";
+import { eventSchema } from "./api/schemas.ts";
 import type { Request, Response } from "./core/request.ts";
 import type { EventView, LocalView, TaskView } from "./core/view-types.ts";
 import { eventView } from "./core/views.ts";
@@ -17,6 +19,14 @@ type BulkRequest =
 
 /** A stream that broke is asked for again after this long. */
 const RETRY_MS = 500;
+
+const LogLineShape = z.object({
+  stream: z.enum(["stdout", "stderr"]),
+  timeMs: z.number(),
+  text: z.string(),
+}) satisfies z.ZodType<LogLine>;
+
+const TokenShape = z.object({ clusterId: z.string(), joinSecret: z.string() });
 
 const text = new TextEncoder();
 const utf8 = new TextDecoder();
@@ -60,7 +70,7 @@ export class NodeBackend implements Backend {
       return;
     }
     const request: BulkRequest = { kind: "logs", task: task.id, options };
-    for await (const line of this.#bulk(task.node, request, signal)) yield line as LogLine;
+    for await (const line of this.#bulk(task.node, request, signal)) yield LogLineShape.parse(line);
   }
 
   async *events(since: number, signal: AbortSignal): AsyncGenerator<EventView> {
@@ -91,12 +101,13 @@ export class NodeBackend implements Backend {
       for await (const event of this.#driver.events(since, signal)) yield eventView(event);
     } else if (manager !== null) {
       const request: BulkRequest = { kind: "events", since };
-      for await (const event of this.#bulk(manager, request, signal)) yield event as EventView;
+      for await (const event of this.#bulk(manager, request, signal))
+        yield eventSchema.parse(event);
     }
   }
 
   /** Lines of JSON from another node. */
-  async *#bulk(node: string, request: BulkRequest, signal: AbortSignal): AsyncGenerator<unknown> {
+  async *#bulk(node: string, request: BulkRequest, signal: AbortSignal): AsyncGenerator {
     const bytes = text.encode(JSON.stringify(request));
     for await (const chunk of this.#network.bulk(nodeId(node), bytes, signal)) {
       yield JSON.parse(utf8.decode(chunk));
@@ -146,7 +157,7 @@ function parseBulk(payload: Uint8Array): BulkRequest | null {
 }
 
 function tokenView(body: unknown): { token: string } {
-  const { clusterId, joinSecret } = body as { clusterId: string; joinSecret: string };
+  const { clusterId, joinSecret } = TokenShape.parse(body);
   const secret = new Uint8Array(Buffer.from(joinSecret, "base64url"));
   return { token: formatToken({ clusterId, secret }) };
 }

@@ -148,7 +148,7 @@ export const SETTINGS = [
 ] as const satisfies readonly Setting[];
 
 type Flag = (typeof SETTINGS)[number]["flag"];
-type Raw = Readonly<Record<Flag, readonly string[]>>;
+type Raw = ReadonlyMap<string, readonly string[]>;
 
 /**
  * Reads the settings. `flags`: as given on the command line, by flag name. Throws OrchError usage, naming
@@ -160,7 +160,7 @@ export function readSettings(
   file: string | null,
 ): NodeSettings {
   const fromFile = file === null ? {} : readFile(file);
-  const raw = Object.fromEntries(
+  const raw = new Map<string, readonly string[]>(
     SETTINGS.map(({ flag, fallback }) => {
       const variable = env[`ORCH_${flag.toUpperCase().replaceAll("-", "_")}`];
       const words =
@@ -171,11 +171,12 @@ export function readSettings(
       return [flag, words];
     }),
   );
-  return settingsOf(raw as Raw);
+  return settingsOf(raw);
 }
 
 function settingsOf(raw: Raw): NodeSettings {
-  const one = (flag: Flag): string => raw[flag].at(-1) ?? "";
+  const all = (flag: Flag): readonly string[] => raw.get(flag) ?? [];
+  const one = (flag: Flag): string => all(flag).at(-1) ?? "";
   const driver = one("driver");
   if (driver !== "" && driver !== "docker" && driver !== "process" && driver !== "memory") {
     throw usage("driver", `"${driver}" is no runtime`, "Use docker or process.");
@@ -186,12 +187,12 @@ function settingsOf(raw: Raw): NodeSettings {
   }
   return {
     name,
-    listen: raw.listen.map((word) => listenAddress("listen", word)),
-    advertise: raw.advertise.map((word) => listenAddress("advertise", word)),
+    listen: all("listen").map((word) => listenAddress("listen", word)),
+    advertise: all("advertise").map((word) => listenAddress("advertise", word)),
     api: hostPort("api", one("api")),
     dataDir: one("data-dir"),
     datacenter: one("datacenter"),
-    labels: Object.fromEntries(raw.label.map(label)),
+    labels: Object.fromEntries(all("label").map(label)),
     driver: driver === "" ? null : driver,
     publish: one("publish"),
     portRange: portRange(one("port-range")),

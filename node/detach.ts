@@ -22,12 +22,12 @@ export async function startDetached(dataDir: string, words: readonly string[]): 
     stdio: ["ignore", log, log],
   });
   closeSync(log);
-  let ended: string | null = null;
+  const ending: { how: string | null } = { how: null };
   child.once("exit", (code, signal) => {
-    ended = signal ?? `exit ${code ?? 0}`;
+    ending.how = signal ?? `exit ${code ?? 0}`;
   });
   const deadline = performance.now() + READY_MS;
-  while (ended === null && performance.now() < deadline) {
+  while (ending.how === null && performance.now() < deadline) {
     if (await isReady(join(folder, "orch.sock"))) {
       process.stdout.write(`orch runs as process ${child.pid ?? 0}; its log: ${logPath}\n`);
       child.unref();
@@ -36,7 +36,7 @@ export async function startDetached(dataDir: string, words: readonly string[]): 
     await delay(LOOK_MS);
   }
   const end = readFileSync(logPath, "utf8").trimEnd().split("\n").slice(-10).join("\n");
-  const what = ended === null ? "is not ready yet" : `ended (${String(ended)})`;
+  const what = ending.how === null ? "is not ready yet" : `ended (${ending.how})`;
   throw new OrchError(fault("unreachable", `the node ${what}; the end of ${logPath}:\n${end}`, ""));
 }
 

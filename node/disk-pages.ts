@@ -49,7 +49,7 @@ interface Node {
 interface Walk {
   readonly source: PageSource;
   readonly meta: Meta;
-  /** One byte a page of the file: 1 once something uses it. */
+  /** One byte a page: FREE or USED once it is known to be so. */
   readonly used: Uint8Array;
 }
 
@@ -72,6 +72,8 @@ const BIG_DATA = 0x01;
 const INTEGER_KEYS = 0x08;
 const NO_PAGE = -1;
 const MAX_DEPTH = 32;
+const USED = 1;
+const FREE = 2;
 /** A transaction counts pages at the file's end that it then had no use for, and does not write them. */
 const MAX_UNWRITTEN_PAGES = 1024;
 const TWO_32 = 2 ** 32;
@@ -83,8 +85,8 @@ export function scanPages(source: PageSource): Scan {
   if (meta.lastPage >= pages + MAX_UNWRITTEN_PAGES) {
     throw new Damage(`its meta page counts ${meta.lastPage + 1} pages, but the file has ${pages}`);
   }
-  const used = new Uint8Array(pages);
-  used.fill(1, 0, 2);
+  const used = new Uint8Array(meta.lastPage + 1);
+  used.fill(USED, 0, 2);
   const walk: Walk = { source, meta, used };
   const records = readTree(walk, meta.main, "log");
   checkFreePages(walk, readTree(walk, meta.free, "free list"));
@@ -299,49 +301,53 @@ function readValue(walk: Walk, page: Buffer, number: number, node: Node, counts:
 /** Marks pages as used; each may be used once. */
 function claim(walk: Walk, first: number, count: number): void {
   const last = first + count - 1;
-  if (first < 2 || last > walk.meta.lastPage || last >= walk.used.length) {
+  if (first < 2 || last > walk.meta.lastPage) {
     throw new Damage(`it refers to page ${String(last)}, which the file does not have`);
   }
   for (let page = first; page <= last; page++) {
     if (walk.used[page] !== 0) throw new Damage(`page ${String(page)} is used twice`);
-    walk.used[page] = 1;
+    walk.used[page] = USED;
   }
 }
 
 /**
- * No page in use may be listed as free: the next write would land on it. A record of the free list is a
- * count and that many words: 0 (nothing), a page, or a negative length followed by the first page of a run.
+ * No page in use may be listed as free, and none twice: the next write would land on it. A record of the
+ * free list is a count and that many words: 0 (nothing), a page, or a negative length and the first page
+ * of a run.
  */
 function checkFreePages(walk: Walk, lists: readonly DiskRecord[]): void {
   let newest = 0;
   for (const { key, value } of lists) {
     // Each is filed under the transaction that freed the pages, or a lower number once they were merged.
     const filed = key.length === 8 ? word(Buffer.from(key), 0) : 0;
-    if (filed <= newest || filed > walk.meta.transaction)
+    if (filed <= newest || filed > walk.meta.transaction) {
       throw new Damage("its free list is out of order");
+    }
     newest = filed;
     const words = Buffer.from(value.buffer, value.byteOffset, value.length);
-    const count =
-      words.length >= 8 && words.length % 8 === 0 ? word(words, 0) : Number.POSITIVE_INFINITY;
+    const aligned = words.length >= 8 && words.length % 8 === 0;
+    const count = aligned ? word(words, 0) : Number.POSITIVE_INFINITY;
     if (count > words.length / 8 - 1) throw new Damage("its free list has a broken record");
     for (let at = 1; at <= count; at++) {
       const item = words.readBigInt64LE(at * 8);
       if (item === 0n) continue;
       const run = item < 0n ? Number(-item) : 1;
       if (item < 0n) at++;
-      // A run cut off at a record's end is LMDB's own: its page number is in the next record, or given up.
-      if (at > count) break;
-      checkFreeRun(walk, word(words, at * 8), run);
+      if (at > count) throw new Damage("its free list has a broken record");
+      freeRun(walk, word(words, at * 8), run);
     }
   }
 }
 
-function checkFreeRun(walk: Walk, first: number, run: number): void {
+function freeRun(walk: Walk, first: number, run: number): void {
   const last = first + run - 1;
-  if (first < 2 || last > walk.meta.lastPage)
-    throw new Damage(`its free list names page ${String(last)}, which there is not`);
-  for (let page = first; page <= Math.min(last, walk.used.length - 1); page++) {
-    if (walk.used[page] !== 0) throw new Damage(`page ${String(page)} is both in use and free`);
+  if (first < 2 || last > walk.meta.lastPage) {
+    throw new Damage(`its free list names page ${last}, which there is not`);
+  }
+  for (let page = first; page <= last; page++) {
+    if (walk.used[page] === USED) throw new Damage(`page ${page} is both in use and free`);
+    if (walk.used[page] === FREE) throw new Damage(`page ${page} is free twice`);
+    walk.used[page] = FREE;
   }
 }
 

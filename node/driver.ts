@@ -229,12 +229,12 @@ export class NodeDriver {
   /** Events after `since`, oldest first, then new ones as they come; batches of one log index stay together. */
   async *events(since: number, signal: AbortSignal): AsyncGenerator<StateEvent> {
     let queue: StateEvent[] = [...this.node.eventsSince(since)];
-    let wake: () => void = () => undefined;
+    let room = Promise.withResolvers<void>();
+    const onAbort = (): void => room.resolve();
     const unwatch = this.watch((events) => {
       queue.push(...events);
-      wake();
+      room.resolve();
     });
-    const onAbort = (): void => wake();
     signal.addEventListener("abort", onAbort);
     try {
       while (!signal.aborted) {
@@ -242,9 +242,8 @@ export class NodeDriver {
         queue = [];
         yield* batch;
         if (queue.length === 0 && !signal.aborted) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
+          room = Promise.withResolvers();
+          await room.promise;
         }
       }
     } finally {

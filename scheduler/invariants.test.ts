@@ -341,7 +341,7 @@ describe("whatever happens", () => {
         for (const step of actions) perform(cluster, step, plans);
         expect(replayed(cluster.log)).toEqual(facesOf(cluster.state));
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 
