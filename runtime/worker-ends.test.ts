@@ -320,6 +320,36 @@ describe("a reconnect of the engine", () => {
     expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
   });
 
+  test("an exit that came late is not taken for the end of the start after it", () => {
+    const earlier = { exitCode: 1, startedAtMs: T0 + 5, finishedAtMs: T0 + 500 };
+    const unanswered = (): Bench =>
+      new Bench()
+        .list()
+        .assign(assignment())
+        .ended("create")
+        .ended("start", unavailable)
+        .after(1_000);
+    // What the second start made may run: a removal must give it its grace.
+    expect(unanswered().seen("exited", earlier).remove().ended("start").steps).toEqual(["stop"]);
+    const listed = unanswered().ended("start", unavailable).list(status("exited", earlier));
+    expect(listed.remove().steps).toEqual(["stop"]);
+  });
+
+  test("a removal that is told late is not taken for that of the container after it", () => {
+    const bench = new Bench().running().exits(1).seen("gone", { startedAtMs: T0 }).after(10_000);
+    bench.ended("create").ended("start").seen("gone", { startedAtMs: T0 });
+    expect(bench.last.reports).toEqual([]);
+    expect(bench.steps).toEqual([]);
+    const early = new Bench()
+      .list()
+      .assign(assignment())
+      .ended("create")
+      .seen("gone")
+      .ended("start");
+    expect(early.steps).toEqual(["start"]);
+    expect(early.ended("start").report).toMatchObject({ state: "running", attempts: 1 });
+  });
+
   test("a late word of an earlier container is not taken for this one", () => {
     const bench = new Bench().running().seen("gone");
     expect(bench.last.reports).toEqual([]);
@@ -339,7 +369,8 @@ describe("a reconnect of the engine", () => {
   test("a list proves nothing against a step in flight", () => {
     const bench = new Bench().list().assign(assignment()).ended("create").after(60_000).list();
     expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
-    expect(bench.ended("start").report).toMatchObject({ state: "running", attempts: 1 });
+    expect(bench.ended("start").steps).toEqual([]);
+    expect(bench.report).toMatchObject({ state: "running", attempts: 1 });
   });
 
   test("a container that is not in the list is gone, unless the list may be older than its start", () => {

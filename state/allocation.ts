@@ -20,7 +20,7 @@ export function portKey(port: { readonly host: number; readonly protocol: string
 
 /** An allocation that is kept with each task that comes and goes. */
 export class NodeAllocation implements Allocation {
-  readonly hostPorts = new Set<string>();
+  readonly hostPorts: Set<string> = new Set();
   resources: Resources = { cpuMilli: 0, memoryMib: 0, diskMib: 0 };
   unreserved: { readonly cpu: number; readonly memory: number } = { cpu: 0, memory: 0 };
   tasks = 0;
