@@ -13,6 +13,7 @@ import { parseHost } from "./endpoint.ts";
 export interface DevClusterOptions {
   /** How many; at least one. */
   readonly nodes: number;
+  /** Default: both, Docker where an engine answers. */
   readonly driver?: "docker" | "process";
   /** Where the data directories and logs go; must be empty or absent. Default: a new one under the temp folder. */
   readonly folder?: string;
@@ -43,7 +44,7 @@ const MAX_FOLDER_LENGTH = 80;
 export async function startDevCluster(options: DevClusterOptions): Promise<DevCluster> {
   const folder = options.folder ?? (await makeFolder());
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const nodes = await planNodes(options.nodes, options.driver ?? "process", folder);
+  const nodes = await planNodes(options.nodes, options.driver ?? null, folder);
   const cluster: DevCluster = {
     folder,
     nodes,
@@ -81,7 +82,7 @@ async function makeFolder(): Promise<string> {
 
 async function planNodes(
   count: number,
-  driver: "docker" | "process",
+  driver: "docker" | "process" | null,
   folder: string,
 ): Promise<DevNode[]> {
   if (folder.length > MAX_FOLDER_LENGTH) {

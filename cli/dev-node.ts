@@ -21,7 +21,8 @@ export interface DevNodePlan {
   readonly publishAddress: string;
   /** `first-last` */
   readonly portRange: string;
-  readonly driver: "docker" | "process";
+  /** Null: what the machine offers. */
+  readonly driver: "docker" | "process" | null;
 }
 
 const READY_MS = 30_000;
@@ -198,7 +199,7 @@ export class DevNode {
       api,
       publish: publishAddress,
       "port-range": portRange,
-      driver,
+      ...(driver === null ? {} : { driver }),
     };
     return [
       ...Object.entries(values).flatMap(([flag, value]) => [`--${flag}`, value]),

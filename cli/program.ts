@@ -315,7 +315,7 @@ function addDev(program: Command): void {
     .addOption(
       new Option(
         "--driver <driver>",
-        "what runs the tasks (default: docker if it answers and is needed)",
+        "only this runtime (default: Docker if an engine answers, and plain processes)",
       ).choices(["docker", "process"]),
     )
     .action(async (file: string | undefined, flags: DevFlags, command: Command) => {

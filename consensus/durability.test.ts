@@ -57,10 +57,12 @@ describe("item 1: what a message promises is durable before it leaves", () => {
     };
     cluster.act(1, (raft) => raft.campaign());
     cluster.deliver();
-    for (let i = 0; i < 6; i++) others();
+    for (let i = 0; i < 6 && cluster.raft(1).role !== "leader"; i++) others();
     cluster.propose(1, "first life");
-    cluster.drop(between(1, 3));
-    for (let i = 0; i < 3; i++) others();
+    for (let i = 0; i < 6; i++) {
+      cluster.drop(between(1, 3));
+      others();
+    }
     cluster.drop();
     cluster.restart(1);
     cluster.act(1, (raft) => raft.campaign());
@@ -173,7 +175,7 @@ describe("item 14: a completed write of an earlier term marks nothing newer as d
     cluster.propose(1, "lost");
     cluster.drop();
     // A new leader replaces what the old one is still writing.
-    cluster.elect(2, 2, 3);
+    cluster.succeed(2, 2, 3);
     cluster.act(2, (raft) => raft.tick());
     cluster.deliver();
     cluster.deliver();

@@ -42,6 +42,10 @@ function requestVotes(s: RaftState, kind: "vote" | "pre-vote", term: number): vo
     if (to === s.id) {
       // The own vote counts like any other, once it is durable.
       s.sendDurable({ kind: `${kind}-reply`, from: s.id, to, term, rejected: false });
+    } else if (kind === "vote") {
+      // After term, vote and the log it speaks of are durable: else a candidate that is elected by the
+      // others alone and loses power could be elected in this very term again, with another log.
+      s.sendDurable({ kind, from: s.id, to, term, lastIndex, lastTerm });
     } else {
       s.send({ kind, from: s.id, to, term, lastIndex, lastTerm });
     }

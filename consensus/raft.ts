@@ -65,7 +65,7 @@ export class Raft {
   readonly #s: RaftState;
   #saved: HardState;
   /** Reads by the round that confirms them; `index` is the commit index when they came. */
-  #reads: { id: number; index: number; round: number }[] = [];
+  #reads: { id: number; index: number; round: number; term: number }[] = [];
   #round = 0;
   #roundDue = false;
 
@@ -289,18 +289,18 @@ export class Raft {
     if (s.role !== "leader" || s.log.termAt(s.log.committed) !== s.term) return false;
     if (!this.#roundDue) this.#round += 1;
     this.#roundDue = true;
-    this.#reads.push({ id, index: s.log.committed, round: this.#round });
+    this.#reads.push({ id, index: s.log.committed, round: this.#round, term: s.term });
     return true;
   }
 
   /** Takes all that is to be done. To be called after every batch of events; empty parts mean nothing to do. */
   ready(): Ready {
     const s = this.#s;
+    // Reads of an earlier term of its own are void too: others may have led in between.
+    this.#reads = this.#reads.filter(({ term }) => s.role === "leader" && term === s.term);
     if (s.role === "leader") {
       if (s.broadcastDue || s.commitDue) broadcastAppends(s);
       if (this.#roundDue) broadcastHeartbeats(s, this.#round);
-    } else {
-      this.#reads = [];
     }
     this.#roundDue = false;
     const entries = s.log.takeUnstable();

@@ -7,8 +7,7 @@ describe("item 25: ReadIndex", () => {
     cluster.elect(1);
     cluster.propose(1, "x");
     cluster.stabilize();
-    cluster.act(2, (raft) => raft.peerLost(1));
-    cluster.tick(3, 10);
+    cluster.act(3, (raft) => raft.peerLost(1));
     cluster.act(2, (raft) => raft.campaign());
     // Elected by 3, and nothing appended has been acknowledged yet.
     for (let i = 0; i < 4 && cluster.raft(2).role !== "leader"; i++) {
@@ -94,9 +93,7 @@ describe("item 25: ReadIndex", () => {
     cluster.elect(1);
     cluster.act(1, (raft) => raft.readIndex(1));
     cluster.drop();
-    cluster.tick(3, 10);
-    cluster.tick(2, 10);
-    cluster.elect(2, 2, 3);
+    cluster.succeed(2, 2, 3);
     cluster.tick(1);
     cluster.stabilize();
     expect(cluster.raft(1).role).toBe("follower");

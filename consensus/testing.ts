@@ -224,6 +224,12 @@ export class TestCluster {
     assert(this.raft(id).role === "leader", `node ${id} is elected`);
   }
 
+  /** As `elect`, among nodes that have just lost their leader. */
+  succeed(id: RaftId, ...among: readonly RaftId[]): void {
+    for (const other of among) this.act(other, (raft) => raft.peerLost(raft.leader));
+    this.elect(id, ...among);
+  }
+
   propose(id: RaftId, data: string): ReturnType<Raft["propose"]> {
     return this.act(id, (raft) => raft.propose(bytes(data)));
   }

@@ -74,13 +74,20 @@ export class NodeBackend implements Backend {
   }
 
   async *events(since: number, signal: AbortSignal): AsyncGenerator<EventView> {
-    let last = since;
+    let last = { index: since, events: 0 };
     while (!signal.aborted) {
       const { node } = this.#driver;
+      // One entry may cause several events: those of the last one that came before are passed over.
+      let known = last.events;
+      const from = known === 0 ? last.index : last.index - 1;
       try {
-        for await (const event of this.#eventsOnce(node.manager, last, signal)) {
+        for await (const event of this.#eventsOnce(node.manager, from, signal)) {
+          if (event.index === last.index && known > 0) {
+            known -= 1;
+            continue;
+          }
+          last = { index: event.index, events: event.index === last.index ? last.events + 1 : 1 };
           yield event;
-          last = event.index;
         }
       } catch (error) {
         if (signal.aborted) return;

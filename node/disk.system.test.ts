@@ -337,7 +337,7 @@ describe("damage", () => {
     const sound = await ask(bytes);
     expect(sound).toMatch(/^[0-9a-f]{64}$/u);
     const seen = { refused: 0, harmless: 0 };
-    for (const [offset, mask] of flips(bytes.length)) {
+    for (const [offset, mask] of flips(bytes)) {
       const flipped = Buffer.from(bytes);
       flipped[offset] = (flipped[offset] ?? 0) ^ mask;
       const answer = await ask(flipped);
@@ -403,16 +403,23 @@ function busyLife(): DiskWrite[] {
   return writes;
 }
 
-/** The meta pages closely, the heads of all pages, and anywhere. */
-function flips(size: number): (readonly [offset: number, mask: number])[] {
+/** The meta pages and the free list closely, the heads of all pages, and anywhere. */
+function flips(bytes: Buffer): (readonly [offset: number, mask: number])[] {
   const prng = new Prng(3);
   const chosen: (readonly [number, number])[] = [];
-  for (const page of [0, 4096])
+  for (const page of [0, 4096]) {
     for (let at = 0; at < 176; at += 3)
       chosen.push([page + at + prng.below(3), 1 << prng.below(8)]);
-  for (let page = 0; page < size; page += 4096)
+  }
+  const newest = bytes.readBigUInt64LE(152) > bytes.readBigUInt64LE(4096 + 152) ? 0 : 4096;
+  const freeList = Number(bytes.readBigUInt64LE(newest + 88)) * 4096;
+  for (let at = 24 + bytes.readUInt16LE(freeList + 22); at < 4096; at++) {
+    chosen.push([freeList + at, 1 << prng.below(8)]);
+  }
+  for (let page = 0; page < bytes.length; page += 4096) {
     chosen.push([page + prng.below(40), 1 << prng.below(8)], [page + prng.below(4096), 0xff]);
-  return chosen.filter(([offset]) => offset < size);
+  }
+  return chosen.filter(([offset]) => offset < bytes.length);
 }
 
 /** Mounts a small file system in memory. */

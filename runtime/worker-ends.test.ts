@@ -14,6 +14,12 @@ import {
   unavailable,
 } from "../test/fixtures/worker-bench.ts";
 
+/** A start was not answered, the next one is in flight. */
+function unansweredStart(): Bench {
+  const bench = new Bench().list().assign(assignment()).ended("create");
+  return bench.ended("start", unavailable).after(1_000);
+}
+
 describe("stopping", () => {
   const stopped = assignment({ desired: "stopped" });
 
@@ -322,16 +328,11 @@ describe("a reconnect of the engine", () => {
 
   test("an exit that came late is not taken for the end of the start after it", () => {
     const earlier = { exitCode: 1, startedAtMs: T0 + 5, finishedAtMs: T0 + 500 };
-    const unanswered = (): Bench =>
-      new Bench()
-        .list()
-        .assign(assignment())
-        .ended("create")
-        .ended("start", unavailable)
-        .after(1_000);
     // What the second start made may run: a removal must give it its grace.
-    expect(unanswered().seen("exited", earlier).remove().ended("start").steps).toEqual(["stop"]);
-    const listed = unanswered().ended("start", unavailable).list(status("exited", earlier));
+    expect(unansweredStart().seen("exited", earlier).remove().ended("start").steps).toEqual([
+      "stop",
+    ]);
+    const listed = unansweredStart().ended("start", unavailable).list(status("exited", earlier));
     expect(listed.remove().steps).toEqual(["stop"]);
   });
 

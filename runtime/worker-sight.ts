@@ -57,7 +57,7 @@ function sawRunning(task: WorkerTask, status: ContainerStatus, now: Millis): voi
   // Told late: that run, or one after it, has ended already.
   if (startedAtMs !== null && startedAtMs <= (task.lastRun?.startedAtMs ?? -1)) return;
   if (task.step === "stop") return;
-  if (task.step === "start") task.startSight = "ran";
+  if (task.step === "start") task.startSeen = true;
   ran(task, startedAtMs ?? now, now);
 }
 
@@ -82,8 +82,9 @@ function sawExited(task: WorkerTask, status: ContainerStatus, missed: boolean, n
   const startedAtMs = status.startedAtMs ?? Infinity;
   const earlier = startedAtMs <= task.startBeganAtMs;
   const stale = startedAtMs < task.startBeganAtMs && steppedRecently(task, now);
-  const doubtful = task.container === "unknown" ? earlier : task.container === "running" && stale;
-  if (task.step === "start") task.startSight = earlier ? "doubtful" : "ran";
+  const open = task.step === "start" || task.container === "unknown";
+  const doubtful = open ? earlier : task.container === "running" && stale;
+  if (task.step === "start") task.startSeen = true;
   ran(task, status.startedAtMs ?? now, now);
   task.container = doubtful ? "unknown" : "exited";
   attemptEnds(task, endOf(task, status, missed || task.step === "stop", now), now);

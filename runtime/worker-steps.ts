@@ -57,7 +57,7 @@ export function stepBegins(task: WorkerTask, kind: StepKind, now: Millis): void 
   const goal = goalOf(task);
   task.step = kind;
   task.waitUntilMs = null;
-  task.startSight = "none";
+  task.startSeen = false;
   if (kind === "start") task.startBeganAtMs = now;
   if (goal === "run" && kind === "create") advance(task, "preparing");
   if (goal === "run" && kind === "start") advance(task, "starting");
@@ -96,11 +96,11 @@ export function stepEnds(
 }
 
 function startDone(task: WorkerTask, now: Millis): void {
-  if (task.container === "running") return;
+  if (task.startSeen) return;
   // Perhaps an earlier container of the task: it is told late that it has gone.
   const gone = task.container === "absent";
-  if (task.startSight === "none") ran(task, now, now);
-  if (task.startSight === "doubtful" || gone) task.container = "unknown";
+  ran(task, now, now);
+  if (gone) task.container = "unknown";
 }
 
 function stepFails(task: WorkerTask, kind: StepKind, reason: Fault, now: Millis): void {
@@ -113,7 +113,7 @@ function stepFails(task: WorkerTask, kind: StepKind, reason: Fault, now: Millis)
   }
   if (kind === "start") {
     // What the watch has told already is no refusal: it ran, or somebody removed it before it could.
-    if (task.startSight !== "none" || task.container === "absent") return;
+    if (task.startSeen || task.container === "absent") return;
     if (!refused) task.container = "unknown";
     else task.container = hasRun(task) ? "doubtful" : "created";
     if (refused) return attemptRefused(task, reason, now);

@@ -94,11 +94,8 @@ export interface WorkerTask {
   step: StepKind | null;
   /** When the last start began; before the first: 0. */
   startBeganAtMs: Millis;
-  /**
-   * What the watch has told of the start in flight before its answer came. `doubtful`: that an earlier
-   * run has ended, which the start may have found ended or still running.
-   */
-  startSight: "none" | "ran" | "doubtful";
+  /** The watch has told how the start in flight went, before its answer came. */
+  startSeen: boolean;
   /** When its last step ended; null: none of this process has. */
   steppedAtMs: Millis | null;
   /** No step before this. */
@@ -144,7 +141,7 @@ export function newTask(
     container: running ? "running" : "absent",
     step: null,
     startBeganAtMs: 0,
-    startSight: "none",
+    startSeen: false,
     steppedAtMs: null,
     waitUntilMs: null,
     waitMs: 0,

@@ -8,8 +8,6 @@ import { Client } from "../client.ts";
 import type { GlobalFlags } from "../context.ts";
 import { startDevCluster } from "../dev-cluster.ts";
 import type { DevCluster } from "../dev-cluster.ts";
-import { chooseDriver } from "../dev-driver.ts";
-import type { DriverChoice } from "../dev-driver.ts";
 import { removeDevPointer, writeDevPointer } from "../dev-pointer.ts";
 import { parseHost } from "../endpoint.ts";
 import { note, paint, print, printJson } from "../output.ts";
@@ -50,18 +48,12 @@ export async function dev(
   const silent = (globals.json ?? false) || (globals.quiet ?? false);
   const startedMs = performance.now();
   const submission = file === null ? null : await readSubmission(file);
-  const choice: DriverChoice =
-    flags.driver === undefined
-      ? await chooseDriver(submission?.compose ?? null)
-      : { driver: flags.driver, reason: "--driver" };
   const stopping = listenForStop(silent);
   let cluster: DevCluster | null = null;
   try {
-    if (!silent)
-      note(
-        `Starting ${nodes} ${nodes === 1 ? "node" : "nodes"}; driver: ${choice.driver} (${choice.reason})`,
-      );
-    cluster = await startDevCluster({ nodes, driver: choice.driver, signal: stopping.asked });
+    if (!silent) note(`Starting ${nodes} ${nodes === 1 ? "node" : "nodes"}`);
+    const driver = flags.driver === undefined ? {} : { driver: flags.driver };
+    cluster = await startDevCluster({ nodes, ...driver, signal: stopping.asked });
     for (const node of cluster.nodes) {
       node.onDeath((how) => {
         note(
@@ -70,7 +62,7 @@ export async function dev(
       });
     }
     await writeDevPointer(cluster.hosts);
-    await show(cluster, submission, choice, { globals, silent, startedMs, signal: stopping.asked });
+    await show(cluster, submission, { globals, silent, startedMs, signal: stopping.asked });
     if (!stopping.asked.aborted) await once(stopping.asked, "abort");
   } catch (error) {
     // Ctrl-C while it starts is no failure: what was under way fails only because of it.
@@ -143,7 +135,6 @@ interface ShowOptions {
 async function show(
   cluster: DevCluster,
   submission: Submission | null,
-  choice: DriverChoice,
   options: ShowOptions,
 ): Promise<void> {
   const { globals, silent, startedMs, signal } = options;
@@ -164,7 +155,7 @@ async function show(
     if (globals.json) {
       printJson({
         pid: process.pid,
-        driver: choice.driver,
+        driver: nodes[0]?.driver ?? "",
         hosts: cluster.hosts,
         folder: cluster.folder,
         nodes,

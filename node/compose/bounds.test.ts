@@ -28,9 +28,9 @@ function servicesFile(count: number): string {
   return `services:\n${services.join("\n")}`;
 }
 
-test("a file over 1 MiB is refused, one of just 1 MiB is read", () => {
+test("a file over 256 KiB is refused, one of just 256 KiB is read", () => {
   const file = "services: {web: {image: a}}\n#";
-  const room = 1024 * 1024 - file.length;
+  const room = 256 * 1024 - file.length;
   expect(paths(file + "x".repeat(room))).toEqual([]);
   expect(paths(file + "x".repeat(room + 1))).toEqual(["(file size)"]);
   expect(paths(file + "é".repeat(room / 2 + 1))).toEqual(["(file size)"]);
@@ -61,18 +61,18 @@ test("variables that grow are refused as too large", () => {
 });
 
 test("syntax errors without end are not all looked at", () => {
-  expect(problemsOf("]\n".repeat(400_000))).toEqual([
+  expect(problemsOf("]\n".repeat(130_000))).toEqual([
     '1:1 : Unexpected flow-seq-end token in YAML document: "]"',
   ]);
-  expect(problemsOf("---\n".repeat(100_000))).toEqual([
+  expect(problemsOf("---\n".repeat(60_000))).toEqual([
     "2:1 : the file holds more than one YAML document",
   ]);
 });
 
 test("many distinct keys take no quadratic time, and their problems stay bounded", () => {
-  const lines = problemsOf(Array.from({ length: 80_000 }, (_, at) => `k${at}: `).join("\n"));
+  const lines = problemsOf(Array.from({ length: 30_000 }, (_, at) => `k${at}: `).join("\n"));
   expect(lines).toHaveLength(1001);
-  expect(lines.at(-1)).toContain("and 79001 more problems");
+  expect(lines.at(-1)).toContain("and 29001 more problems");
 });
 
 test("1,000 services are read, 1,001 are refused", () => {

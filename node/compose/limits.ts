@@ -1,7 +1,10 @@
 /** Every bound and default of the file format in one place; docs/compose.md shows them to users. */
 
-/** Bounds on the text, so that no file can hold up the node that parses it. */
-export const MAX_FILE_BYTES: number = 1024 * 1024;
+/**
+ * Bounds on the text, so that no file can hold up the node that parses it: parsing takes up to 3 ms a KiB,
+ * and must stay well below an election timeout.
+ */
+export const MAX_FILE_BYTES: number = 256 * 1024;
 /** Lexical pieces: about twice what a readable file of the largest size has. */
 export const MAX_LEXEMES = 500_000;
 export const MAX_SYNTAX_ERRORS = 1000;

@@ -124,6 +124,6 @@ test("the fault of a file over its size is too-large", () => {
   const problems = outcome.kind === "invalid" ? outcome.problems : [];
   expect(invalidFault("c.yaml", problems)).toMatchObject({
     code: "too-large",
-    message: "c.yaml:1:1: the file is larger than 1048576 bytes",
+    message: "c.yaml:1:1: the file is larger than 262144 bytes",
   });
 });

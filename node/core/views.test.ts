@@ -152,7 +152,7 @@ describe("tasks", () => {
       slot: "web.front.2",
       nodeName: task.node?.slice(3),
       image: "nginx:1",
-      ports: [{ host: 8080, container: 80, protocol: "tcp", address: "10.0.0.1:8080" }],
+      ports: [{ host: 8080, container: 80, protocol: "tcp", address: "10.0.0.1" }],
       startedAt: "1970-01-02T00:00:00.000Z",
       finishedAt: null,
     });
@@ -166,13 +166,13 @@ describe("tasks", () => {
     }
   });
 
-  it("write an IPv6 address so that a port can follow", () => {
+  it("tell a dialable address when ports are published everywhere", () => {
     const cluster = new TestCluster();
-    cluster.admitWith("a", { publishAddress: "fd00::1" });
+    cluster.admitWith("a", { publishAddress: "0.0.0.0", addresses: ["/ip4/10.0.0.7/tcp/7400"] });
     cluster.put("j", serviceSpec("s", { ports: [{ container: 1, host: 5, protocol: "udp" }] }));
     cluster.pass();
     expect(ask(cluster, { kind: "task", task: "j.s.1" })).toMatchObject({
-      ports: [{ address: "[fd00::1]:5" }],
+      ports: [{ address: "10.0.0.7" }],
     });
   });
 });

@@ -104,10 +104,16 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
   };
 }
 
+/** Where people reach a node's published ports: where it listens, or, if that is everywhere, where it is known. */
+function publishedAt({ publishAddress, addresses }: NodeRecord): string {
+  if (publishAddress !== "0.0.0.0" && publishAddress !== "::") return publishAddress;
+  const known = addresses.flatMap((address) => /^\/(?:ip4|ip6|dns)\/([^/]+)\//.exec(address)?.[1] ?? []);
+  return known[0] ?? publishAddress;
+}
+
 export function taskView(state: ClusterState, task: Task): TaskView {
   const node = task.node === null ? undefined : state.nodes.get(task.node);
-  const address = node?.publishAddress ?? "";
-  const host = address.includes(":") ? `[${address}]` : address;
+  const address = node === undefined ? "" : publishedAt(node);
   return {
     id: task.id,
     job: task.job,
@@ -120,7 +126,7 @@ export function taskView(state: ClusterState, task: Task): TaskView {
     healthy: task.healthy,
     attempts: task.attempts,
     image: task.spec.image,
-    ports: task.ports.map((port) => ({ ...port, address: `${host}:${port.host}` })),
+    ports: task.ports.map((port) => ({ ...port, address })),
     exitCode: task.exitCode,
     message: task.message,
     previous: task.previous,

@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
 import { availableParallelism } from "node:os";
 import { Violation } from "./checkers.ts";
-import { drawOptions, faultsOf } from "./options.ts";
+import { drawOptions, faultsOf, type SimOptions } from "./options.ts";
 import { REGRESSIONS } from "./regressions.ts";
 import { type RunResult, World } from "./world.ts";
 
@@ -15,8 +15,13 @@ interface Outcome {
 }
 
 function runSeed(seed: number, log: ((line: string) => void) | null): Outcome {
+  return runOptions(drawOptions(seed), log);
+}
+
+function runOptions(options: SimOptions, log: ((line: string) => void) | null): Outcome {
+  const { seed } = options;
   try {
-    return { seed, result: new World(drawOptions(seed), log).run(), problem: null };
+    return { seed, result: new World(options, log).run(), problem: null };
   } catch (error) {
     const text =
       error instanceof Violation
@@ -118,10 +123,10 @@ async function main(): Promise<void> {
   const from = Number(values.from);
   const started = performance.now();
   checkDeterminism(from);
-  for (const { seed, found } of REGRESSIONS) {
-    const { problem } = runSeed(seed, null);
+  for (const { found, options } of REGRESSIONS) {
+    const { problem } = runOptions(options, null);
     if (problem === null) continue;
-    say(`regression seed ${seed} (${found}): ${problem}`);
+    say(`regression, seed ${options.seed} (${found}): ${problem}`);
     process.exitCode = 1;
     return;
   }

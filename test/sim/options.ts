@@ -57,7 +57,7 @@ export function drawOptions(seed: number): SimOptions {
     syncMs: { low: 1, high: syncHigh },
     clockDriftPerMille: rate(400, 50),
     engineFaultPerMille: rate(300, 200),
-    requestEveryMs: prng.between(100, 1_500),
+    requestEveryMs: prng.pick([15, 60, 250, 1_000]),
   };
 }
 
