@@ -108,9 +108,14 @@ describe("item 20: a swap is one joint change", () => {
 
   it("needs both halves to elect", () => {
     const disk = founded(THREE);
-    const joint = conf(1, 2, { changes: [{ op: "remove", id: 2 }, { op: "remove", id: 3 }, ...voters(4, 5)] });
+    const joint = conf(1, 2, {
+      changes: [{ op: "remove", id: 2 }, { op: "remove", id: 3 }, ...voters(4, 5)],
+    });
     const cluster = new TestCluster();
-    cluster.add(1, { hardState: { term: 1, vote: 0, commit: 2 }, entries: [...disk.entries, joint] });
+    cluster.add(1, {
+      hardState: { term: 1, vote: 0, commit: 2 },
+      entries: [...disk.entries, joint],
+    });
     expect(cluster.raft(1).membership.voters).toEqual([1, 4, 5]);
     cluster.act(1, (raft) => raft.campaign());
     cluster.persist(1);

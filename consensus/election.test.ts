@@ -138,7 +138,9 @@ describe("item 3: election timeouts are drawn anew each time, within [T, 2T)", (
       seen.add(ticksToCampaign(cluster));
       cluster.step({ ...beat, term: i + 2 });
     }
-    expect([...seen].toSorted((a, b) => a - b)).toEqual(Array.from({ length: 10 }, (_, i) => i + 10));
+    expect([...seen].toSorted((a, b) => a - b)).toEqual(
+      Array.from({ length: 10 }, (_, i) => i + 10),
+    );
   });
 
   it("a pre-candidate draws anew as well", () => {
@@ -152,7 +154,12 @@ describe("item 3: election timeouts are drawn anew each time, within [T, 2T)", (
     for (let seed = 0; seed < 300; seed++) {
       const asking = [1, 2, 3].map((id) => {
         const { config, disk } = lone().node(1);
-        const raft = new Raft({ ...config, id }, new Prng(seed * 3 + id), disk.hardState, disk.entries);
+        const raft = new Raft(
+          { ...config, id },
+          new Prng(seed * 3 + id),
+          disk.hardState,
+          disk.entries,
+        );
         for (const entry of raft.ready().committed) raft.applied(entry);
         let ticks = 0;
         while (raft.role === "follower") {
@@ -169,13 +176,16 @@ describe("item 3: election timeouts are drawn anew each time, within [T, 2T)", (
 });
 
 describe("elections", () => {
-  it.each([1, 2, 3, 5, 7])("of %i nodes are won in two rounds, by all and by a bare majority", (count) => {
-    const cluster = clusterOf(count);
-    const quorum = Array.from({ length: Math.floor(count / 2) + 1 }, (_, i) => i + 1);
-    cluster.elect(1, ...quorum);
-    expect(cluster.raft(1)).toMatchObject({ role: "leader", term: 2, vote: 1, leader: 1 });
-    expect(cluster.raft(1).commitIndex).toBe(2);
-  });
+  it.each([1, 2, 3, 5, 7])(
+    "of %i nodes are won in two rounds, by all and by a bare majority",
+    (count) => {
+      const cluster = clusterOf(count);
+      const quorum = Array.from({ length: Math.floor(count / 2) + 1 }, (_, i) => i + 1);
+      cluster.elect(1, ...quorum);
+      expect(cluster.raft(1)).toMatchObject({ role: "leader", term: 2, vote: 1, leader: 1 });
+      expect(cluster.raft(1).commitIndex).toBe(2);
+    },
+  );
 
   it("are not won by half", () => {
     const cluster = clusterOf(4);
@@ -189,7 +199,10 @@ describe("elections", () => {
     cluster.elect(1);
     expect(cluster.terms(1)).toEqual([1, 2]);
     cluster.tick(1);
-    expect(cluster.drop().map(({ kind, to }) => `${kind} ${to}`)).toEqual(["heartbeat 2", "heartbeat 3"]);
+    expect(cluster.drop().map(({ kind, to }) => `${kind} ${to}`)).toEqual([
+      "heartbeat 2",
+      "heartbeat 3",
+    ]);
   });
 
   it("a candidate falls back to the leader of its term", () => {
@@ -356,22 +369,25 @@ describe("items 5 and 6: CheckQuorum and the recent-leader rule", () => {
     expect(cluster.raft(1).role).toBe("follower");
   });
 
-  it.each(["vote", "pre-vote"] as const)("a follower that hears its leader ignores a %s of a later term", (kind) => {
-    const cluster = clusterOf(3);
-    cluster.elect(1);
-    cluster.tick(2, 9);
-    cluster.step({ kind, from: 3, to: 2, term: 9, lastIndex: 9, lastTerm: 2 });
-    cluster.persist(2);
-    expect(cluster.drop()).toEqual([]);
-    expect(cluster.raft(2)).toMatchObject({ term: 2, leader: 1 });
-    cluster.tick(1);
-    cluster.stabilize();
-    cluster.tick(2, 10);
-    cluster.drop();
-    cluster.step({ kind, from: 3, to: 2, term: 9, lastIndex: 9, lastTerm: 2 });
-    cluster.persist(2);
-    expect(cluster.drop(kinds(`${kind}-reply`))).toMatchObject([{ to: 3, rejected: false }]);
-  });
+  it.each(["vote", "pre-vote"] as const)(
+    "a follower that hears its leader ignores a %s of a later term",
+    (kind) => {
+      const cluster = clusterOf(3);
+      cluster.elect(1);
+      cluster.tick(2, 9);
+      cluster.step({ kind, from: 3, to: 2, term: 9, lastIndex: 9, lastTerm: 2 });
+      cluster.persist(2);
+      expect(cluster.drop()).toEqual([]);
+      expect(cluster.raft(2)).toMatchObject({ term: 2, leader: 1 });
+      cluster.tick(1);
+      cluster.stabilize();
+      cluster.tick(2, 10);
+      cluster.drop();
+      cluster.step({ kind, from: 3, to: 2, term: 9, lastIndex: 9, lastTerm: 2 });
+      cluster.persist(2);
+      expect(cluster.drop(kinds(`${kind}-reply`))).toMatchObject([{ to: 3, rejected: false }]);
+    },
+  );
 
   it("a leader with a quorum ignores votes too", () => {
     const cluster = clusterOf(3);
@@ -465,7 +481,10 @@ describe("item 10: no campaign while a committed change is not applied", () => {
     const disk = founded(FOUNDED);
     const change = conf(1, 2, { changes: voters(4) });
     const cluster = new TestCluster();
-    cluster.add(1, { hardState: { term: 1, vote: 0, commit: 1 }, entries: [...disk.entries, change] });
+    cluster.add(1, {
+      hardState: { term: 1, vote: 0, commit: 1 },
+      entries: [...disk.entries, change],
+    });
     const node = cluster.node(1);
     node.holdsApply = true;
     cluster.step({ ...beat, term: 1, commit: 2 });

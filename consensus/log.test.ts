@@ -35,8 +35,20 @@ describe("item 2: whose log is up to date", () => {
 
 describe("item 12: a follower cuts its log only at a true conflict", () => {
   it.each([
-    { name: "the entry before is missing", prev: [4, 3], terms: [4], match: undefined, log: [1, 2, 3] },
-    { name: "the entry before is another", prev: [3, 2], terms: [4], match: undefined, log: [1, 2, 3] },
+    {
+      name: "the entry before is missing",
+      prev: [4, 3],
+      terms: [4],
+      match: undefined,
+      log: [1, 2, 3],
+    },
+    {
+      name: "the entry before is another",
+      prev: [3, 2],
+      terms: [4],
+      match: undefined,
+      log: [1, 2, 3],
+    },
     { name: "empty, at the end", prev: [3, 3], terms: [], match: 3, log: [1, 2, 3] },
     { name: "empty, before the end", prev: [2, 2], terms: [], match: 2, log: [1, 2, 3] },
     { name: "new ones", prev: [3, 3], terms: [4, 4], match: 5, log: [1, 2, 3, 4, 4] },
@@ -168,7 +180,12 @@ interface Model {
 
 describe("against a naive model", () => {
   const step = fc.oneof(
-    fc.record({ kind: fc.constant("append" as const), back: fc.nat(6), terms: fc.array(fc.nat(1), { maxLength: 5 }), newer: fc.nat(1) }),
+    fc.record({
+      kind: fc.constant("append" as const),
+      back: fc.nat(6),
+      terms: fc.array(fc.nat(1), { maxLength: 5 }),
+      newer: fc.nat(1),
+    }),
     fc.record({ kind: fc.constant("commit" as const), by: fc.nat(3) }),
     fc.record({ kind: fc.constant("take" as const) }),
     fc.record({ kind: fc.constant("persist" as const) }),

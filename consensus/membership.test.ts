@@ -27,7 +27,8 @@ function changes(text: string): MemberChange[] {
 
 /** "1 2 & 3 | 4 | 5": voters & outgoing | learners | learners next. */
 function show({ voters, outgoing, learners, learnersNext }: Membership): string {
-  const halves = outgoing.length > 0 ? `${voters.join(" ")} & ${outgoing.join(" ")}` : voters.join(" ");
+  const halves =
+    outgoing.length > 0 ? `${voters.join(" ")} & ${outgoing.join(" ")}` : voters.join(" ");
   return [halves, learners.join(" "), learnersNext.join(" ")].join(" | ").replace(/( \| )+$/, "");
 }
 
@@ -80,7 +81,11 @@ describe("item 20: more than one voter changes through a joint configuration", (
     { name: "demotion waits", steps: ["v1 v2 v3", "l3 v4"], result: "1 2 4 & 1 2 3 |  | 3" },
     { name: "demotion happens", steps: ["v1 v2 v3", "l3 v4", "leave"], result: "1 2 4 | 3" },
     { name: "promotion in a swap", steps: ["v1 v2", "l3", "v3 l2"], result: "1 3 & 1 2 |  | 2" },
-    { name: "swap back", steps: ["v1 v2", "l3", "v3 l2", "leave", "v2 l3", "leave"], result: "1 2 | 3" },
+    {
+      name: "swap back",
+      steps: ["v1 v2", "l3", "v3 l2", "leave", "v2 l3", "leave"],
+      result: "1 2 | 3",
+    },
     { name: "idempotent", steps: ["v1", "v2 v2 v3 v3", "leave"], result: "1 2 3" },
   ])("$name: $steps", ({ steps, result }) => {
     expect(after(...steps)).toBe(result);
@@ -90,8 +95,16 @@ describe("item 20: more than one voter changes through a joint configuration", (
     { name: "no change within", steps: ["v1", "v2 v3", "v4"], result: JOINT },
     { name: "no joint within", steps: ["v1", "v2 v3", "v4 v5"], result: JOINT },
     { name: "no learner within", steps: ["v1", "v2 v3", "l4"], result: JOINT },
-    { name: "nothing to leave", steps: ["v1", "leave"], result: "refused: there is no joint configuration to leave" },
-    { name: "left twice", steps: ["v1", "v2 v3", "leave", "leave"], result: "refused: there is no joint configuration to leave" },
+    {
+      name: "nothing to leave",
+      steps: ["v1", "leave"],
+      result: "refused: there is no joint configuration to leave",
+    },
+    {
+      name: "left twice",
+      steps: ["v1", "v2 v3", "leave", "leave"],
+      result: "refused: there is no joint configuration to leave",
+    },
     { name: "no voter left", steps: ["v1", "r1"], result: EMPTY },
     { name: "only learners left", steps: ["v1 v2", "l1 l2"], result: EMPTY },
     { name: "node 0", steps: ["v1", "v0"], result: "refused: 0 is not a raft id" },
@@ -129,7 +142,9 @@ describe("membership by random changes", () => {
           expect(memberIds(membership).length).toBe(
             membership.voters.length + membership.learners.length,
           );
-          for (const { op, id } of step.filter(({ id: a }, i) => step.findLastIndex((c) => c.id === a) === i)) {
+          for (const { op, id } of step.filter(
+            ({ id: a }, i) => step.findLastIndex((c) => c.id === a) === i,
+          )) {
             expect(isVoter(membership, id)).toBe(op === "add-voter");
             expect(isLearner(membership, id)).toBe(op === "add-learner");
           }

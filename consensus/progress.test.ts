@@ -59,9 +59,30 @@ describe("item 16: a follower's progress", () => {
   });
 
   it.each([
-    { name: "replicating, of what it holds: stale", match: 5, next: 10, rejected: 5, stale: true, after: 10 },
-    { name: "replicating, of an earlier one: stale", match: 5, next: 10, rejected: 4, stale: true, after: 10 },
-    { name: "replicating, of later ones: probes", match: 5, next: 10, rejected: 9, stale: false, after: 6 },
+    {
+      name: "replicating, of what it holds: stale",
+      match: 5,
+      next: 10,
+      rejected: 5,
+      stale: true,
+      after: 10,
+    },
+    {
+      name: "replicating, of an earlier one: stale",
+      match: 5,
+      next: 10,
+      rejected: 4,
+      stale: true,
+      after: 10,
+    },
+    {
+      name: "replicating, of later ones: probes",
+      match: 5,
+      next: 10,
+      rejected: 9,
+      stale: false,
+      after: 6,
+    },
   ])("a rejection while $name", ({ match, next, rejected, stale, after }) => {
     const progress = replicating(match, next);
     expect(progress.rejected(rejected, 0)).toBe(!stale);

@@ -65,8 +65,7 @@ function act(cluster: TestCluster, prng: Prng, sent: Message[], serial: number):
   } else if (dice < 82) {
     // A slow disk now and then: what it owes stays owed for long.
     if (id !== slow || prng.chance(50)) cluster.persist(id, prng.between(1, 3));
-  }
-  else if (dice < 91) cluster.act(id, (raft) => raft.propose(bytes(`${serial}`)));
+  } else if (dice < 91) cluster.act(id, (raft) => raft.propose(bytes(`${serial}`)));
   else if (dice < 94 && sent.length > 0) cluster.step(prng.pick(sent));
   else if (dice < 96) change(cluster, prng, id);
   else if (dice < 98) {

@@ -59,7 +59,10 @@ describe("commit (Raft §5.3)", () => {
       for (const name of ["a", "b", "c"]) raft.propose(bytes(name));
     });
     const sent = appends(cluster.network);
-    expect(sent.map(({ to, entries }) => [to, entries.length])).toEqual([[2, 3], [3, 3]]);
+    expect(sent.map(({ to, entries }) => [to, entries.length])).toEqual([
+      [2, 3],
+      [3, 3],
+    ]);
   });
 
   it("a follower proposes nothing", () => {
@@ -116,12 +119,54 @@ describe("item 12: what a follower does with an append", () => {
   const base = { kind: "append", from: 2, to: 1, term: 3 } as const;
 
   it.each([
-    { name: "matches at its end", prev: [3, 3], terms: [3], commit: 4, reply: { index: 4, rejected: false }, committed: 4 },
-    { name: "matches nowhere", prev: [3, 2], terms: [3], commit: 4, reply: { index: 3, rejected: true, hintIndex: 2, hintTerm: 2 }, committed: 1 },
-    { name: "starts beyond its end", prev: [9, 3], terms: [3], commit: 4, reply: { index: 9, rejected: true, hintIndex: 3, hintTerm: 3 }, committed: 1 },
-    { name: "commits no further than what matches", prev: [1, 1], terms: [2], commit: 3, reply: { index: 2, rejected: false }, committed: 2 },
-    { name: "commits no further than the leader did", prev: [1, 1], terms: [2, 3], commit: 2, reply: { index: 3, rejected: false }, committed: 2 },
-    { name: "empty, commits no further than the entry before", prev: [1, 1], terms: [], commit: 3, reply: { index: 1, rejected: false }, committed: 1 },
+    {
+      name: "matches at its end",
+      prev: [3, 3],
+      terms: [3],
+      commit: 4,
+      reply: { index: 4, rejected: false },
+      committed: 4,
+    },
+    {
+      name: "matches nowhere",
+      prev: [3, 2],
+      terms: [3],
+      commit: 4,
+      reply: { index: 3, rejected: true, hintIndex: 2, hintTerm: 2 },
+      committed: 1,
+    },
+    {
+      name: "starts beyond its end",
+      prev: [9, 3],
+      terms: [3],
+      commit: 4,
+      reply: { index: 9, rejected: true, hintIndex: 3, hintTerm: 3 },
+      committed: 1,
+    },
+    {
+      name: "commits no further than what matches",
+      prev: [1, 1],
+      terms: [2],
+      commit: 3,
+      reply: { index: 2, rejected: false },
+      committed: 2,
+    },
+    {
+      name: "commits no further than the leader did",
+      prev: [1, 1],
+      terms: [2, 3],
+      commit: 2,
+      reply: { index: 3, rejected: false },
+      committed: 2,
+    },
+    {
+      name: "empty, commits no further than the entry before",
+      prev: [1, 1],
+      terms: [],
+      commit: 3,
+      reply: { index: 1, rejected: false },
+      committed: 1,
+    },
   ])("one that $name", ({ prev: [prevIndex, prevTerm], terms, commit, reply, committed }) => {
     const cluster = withLogs(3, [2, 3], [], []);
     const entries = terms.map((term, i) => normal(term, (prevIndex ?? 0) + 1 + i));
@@ -151,7 +196,16 @@ describe("item 12: what a follower does with an append", () => {
     cluster.elect(1);
     cluster.propose(1, "a");
     cluster.stabilize();
-    cluster.step({ kind: "append", from: 1, to: 2, term: 2, prevIndex: 0, prevTerm: 0, entries: [], commit: 0 });
+    cluster.step({
+      kind: "append",
+      from: 1,
+      to: 2,
+      term: 2,
+      prevIndex: 0,
+      prevTerm: 0,
+      entries: [],
+      commit: 0,
+    });
     cluster.persist(2);
     expect(cluster.drop()).toMatchObject([{ kind: "append-reply", index: 3, rejected: false }]);
   });
@@ -163,7 +217,10 @@ describe("item 12: what a follower does with an append", () => {
     cluster.stabilize(1, 2);
     cluster.tick(1);
     const beats = cluster.network.filter(({ kind }) => kind === "heartbeat");
-    expect(beats.map((m) => m.kind === "heartbeat" && [m.to, m.commit])).toEqual([[2, 3], [3, 2]]);
+    expect(beats.map((m) => m.kind === "heartbeat" && [m.to, m.commit])).toEqual([
+      [2, 3],
+      [3, 2],
+    ]);
   });
 
   it("messages that are reordered, and repeated, come to the same", () => {

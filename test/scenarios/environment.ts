@@ -303,7 +303,10 @@ export class ScenarioEnvironment {
 
   #log(id: RaftId): void {
     const { raft, disk } = this.#cluster.node(id);
-    const terms = Array.from({ length: raft.lastIndex }, (_, i) => `${i + 1}/${raft.termAt(i + 1)}`);
+    const terms = Array.from(
+      { length: raft.lastIndex },
+      (_, i) => `${i + 1}/${raft.termAt(i + 1)}`,
+    );
     this.#out.push(`${id} log ${terms.join(" ")}`, `${id} disk ${showEntries(disk.entries)}`);
   }
 }

@@ -6,7 +6,7 @@ import { drawOptions, faultsOf, type SimOptions } from "./options.ts";
 import { REGRESSIONS } from "./regressions.ts";
 import { type RunResult, World } from "./world.ts";
 
-/** `npm run sim -- --seeds 1000 [--from S]`, or `--seed S` to replay one with its trace. */
+/** `npm run sim -- --seeds 1000 [--from S] [--until-violation]`, or `--seed S` to replay one with its trace. */
 
 interface Outcome {
   readonly seed: number;
@@ -63,6 +63,16 @@ async function runAll(from: number, count: number): Promise<Outcome[]> {
   return (await Promise.all(parts)).flat().toSorted((a, b) => a.seed - b.seed);
 }
 
+function runUntilViolation(from: number, count: number): Outcome[] {
+  const outcomes: Outcome[] = [];
+  for (let seed = from; seed < from + count; seed++) {
+    const outcome = runSeed(seed, null);
+    outcomes.push(outcome);
+    if (outcome.problem !== null) break;
+  }
+  return outcomes;
+}
+
 function report(outcomes: readonly Outcome[], from: number, seconds: number): void {
   const sum = (pick: (result: RunResult) => number): number =>
     outcomes.reduce((total, { result }) => total + (result === null ? 0 : pick(result)), 0);
@@ -114,6 +124,7 @@ async function main(): Promise<void> {
       seeds: { type: "string", default: "100" },
       from: { type: "string", default: "1" },
       seed: { type: "string" },
+      "until-violation": { type: "boolean", default: false },
     },
   });
   if (values.seed !== undefined) {
@@ -130,7 +141,10 @@ async function main(): Promise<void> {
     process.exitCode = 1;
     return;
   }
-  const outcomes = await runAll(from, Number(values.seeds));
+  const count = Number(values.seeds);
+  const outcomes = values["until-violation"]
+    ? runUntilViolation(from, count)
+    : await runAll(from, count);
   report(outcomes, from, (performance.now() - started) / 1000);
 }
 

@@ -72,7 +72,7 @@ function runMutant(mutant: Mutant, seeds: string): boolean {
     }
     writeFileSync(path, source.replace(mutant.find, mutant.replace));
     const begun = performance.now();
-    const words = ["test/sim/main.ts", "--seeds", seeds];
+    const words = ["test/sim/main.ts", "--seeds", seeds, "--until-violation"];
     const run = spawnSync(process.execPath, words, { cwd: folder, encoding: "utf8" });
     const caught = run.status !== 0;
     const [found = ""] = run.stdout.split("\n").filter((line) => line.includes("seed"));
