@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { RaftLog, entrySize } from "./log.ts";
 import type { Entry } from "./message.ts";
@@ -178,6 +178,29 @@ interface Model {
   writes: { entries: Entry[]; mark: { lastIndex: number; generation: number } }[];
 }
 
+/** A leader of `term` sends entries after `prev`; its log agrees with ours up to a point that nobody committed. */
+function append(log: RaftLog, model: Model, prev: number, entries: Entry[]): void {
+  const before = model.entries[prev - 1]?.entry.term ?? 0;
+  const matched = log.maybeAppend(prev, before, entries);
+  expect(matched).toBe(prev + entries.length);
+  for (const entry of entries) {
+    const here = model.entries[entry.index - 1];
+    if (here?.entry.term === entry.term) continue;
+    model.entries = model.entries.slice(0, entry.index - 1);
+    model.entries.push({ entry, durable: false, given: false });
+  }
+}
+
+function persist(log: RaftLog, model: Model): void {
+  const write = model.writes.shift();
+  if (write === undefined) return;
+  log.stableTo(write.mark.lastIndex, write.mark.generation);
+  for (const entry of write.entries) {
+    const here = model.entries[entry.index - 1];
+    if (here?.entry === entry) here.durable = true;
+  }
+}
+
 describe("against a naive model", () => {
   const step = fc.oneof(
     fc.record({
@@ -191,34 +214,13 @@ describe("against a naive model", () => {
     fc.record({ kind: fc.constant("persist" as const) }),
   );
 
-  /** A leader of `term` sends entries after `prev`; its log agrees with ours up to a point that nobody committed. */
-  function append(log: RaftLog, model: Model, prev: number, entries: Entry[]): void {
-    const before = model.entries[prev - 1]?.entry.term ?? 0;
-    const matched = log.maybeAppend(prev, before, entries);
-    expect(matched).toBe(prev + entries.length);
-    for (const entry of entries) {
-      const here = model.entries[entry.index - 1];
-      if (here?.entry.term === entry.term) continue;
-      model.entries = model.entries.slice(0, entry.index - 1);
-      model.entries.push({ entry, durable: false, given: false });
-    }
-  }
-
-  function persist(log: RaftLog, model: Model): void {
-    const write = model.writes.shift();
-    if (write === undefined) return;
-    log.stableTo(write.mark.lastIndex, write.mark.generation);
-    for (const entry of write.entries) {
-      const here = model.entries[entry.index - 1];
-      if (here?.entry === entry) here.durable = true;
-    }
-  }
-
   it("has the same terms, hands the same entries to the disk, and never believes more durable than is", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const log = logOf([]);
         const model: Model = { entries: [], committed: 0, writes: [] };
+        const given: Entry[][] = [];
+        const expected: Entry[][] = [];
         let term = 1;
         for (const s of steps) {
           if (s.kind === "append") {
@@ -238,8 +240,9 @@ describe("against a naive model", () => {
             log.commitTo(model.committed);
           } else if (s.kind === "take") {
             const entries = log.takeUnstable();
-            const due = model.entries.filter(({ given }) => !given);
-            expect(entries).toEqual(due.map(({ entry }) => entry));
+            given.push(entries);
+            const due = model.entries.filter((one) => !one.given);
+            expected.push(due.map(({ entry }) => entry));
             for (const one of due) one.given = true;
             const mark = { lastIndex: log.lastIndex, generation: log.generation };
             model.writes.push({ entries, mark });
@@ -249,6 +252,7 @@ describe("against a naive model", () => {
           const durable = model.entries.findIndex((one) => !one.durable);
           expect(log.stable).toBeLessThanOrEqual(durable === -1 ? model.entries.length : durable);
         }
+        expect(given).toEqual(expected);
         // With everything written, everything is known to be durable.
         const entries = log.takeUnstable();
         const mark = { lastIndex: log.lastIndex, generation: log.generation };

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   type ChangeOutcome,
@@ -114,6 +114,10 @@ describe("item 20: more than one voter changes through a joint configuration", (
   });
 });
 
+function sameIds(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i]);
+}
+
 describe("membership by random changes", () => {
   const change = fc.record({
     op: fc.constantFrom("add-voter" as const, "add-learner" as const, "remove" as const),
@@ -130,14 +134,14 @@ describe("membership by random changes", () => {
           if (result.kind === "refused") continue;
           membership = result.membership;
           if (isJoint(membership)) {
-            expect(membership.outgoing).toEqual(before.voters);
+            if (!sameIds(membership.outgoing, before.voters)) return false;
             const left = applyChange(membership, { changes: [] });
             if (left.kind !== "changed") throw new Error("a joint configuration can be left");
             membership = left.membership;
           } else {
             const gone = before.voters.filter((id) => !membership.voters.includes(id));
             const come = membership.voters.filter((id) => !before.voters.includes(id));
-            if (before.voters.length > 0) expect(gone.length + come.length).toBeLessThanOrEqual(1);
+            if (before.voters.length > 0 && gone.length + come.length > 1) return false;
           }
           expect(memberIds(membership).length).toBe(
             membership.voters.length + membership.learners.length,
@@ -149,6 +153,7 @@ describe("membership by random changes", () => {
             expect(isLearner(membership, id)).toBe(op === "add-learner");
           }
         }
+        return true;
       }),
     );
   });

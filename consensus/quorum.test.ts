@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { NO_MEMBERS } from "./membership.ts";
 import { type VoteResult, committedIndex, voteResult } from "./quorum.ts";
@@ -20,7 +20,7 @@ function commit(incoming: readonly number[], outgoing: readonly number[] = []): 
 /** y: granted, n: refused, _: no answer. */
 function vote(incoming: string, outgoing = ""): VoteResult {
   const answers = incoming + outgoing;
-  const ids = [...answers].map((_, i) => i + 1);
+  const ids = Array.from({ length: answers.length }, (_, i) => i + 1);
   const membership = {
     ...NO_MEMBERS,
     voters: ids.slice(0, incoming.length),
@@ -100,14 +100,20 @@ describe("joint vote", () => {
   });
 });
 
+function holds(half: readonly number[], index: number): boolean {
+  return half.length === 0 || 2 * half.filter((reached) => reached >= index).length > half.length;
+}
+
+function more(votes: string): boolean {
+  return 2 * votes.replaceAll("n", "").length > votes.length;
+}
+
 describe("quorums by definition", () => {
   const indices = fc.array(fc.nat(20), { minLength: 1, maxLength: 7 });
 
   it("the committed index is the highest that more than half have reached, in both halves", () => {
     fc.assert(
       fc.property(indices, fc.array(fc.nat(20), { maxLength: 7 }), (incoming, outgoing) => {
-        const holds = (half: readonly number[], index: number): boolean =>
-          half.length === 0 || 2 * half.filter((reached) => reached >= index).length > half.length;
         let best = 0;
         for (let index = 0; index <= 20; index++) {
           if (holds(incoming, index) && holds(outgoing, index)) best = index;
@@ -122,8 +128,6 @@ describe("quorums by definition", () => {
     fc.assert(
       fc.property(answers, (list) => {
         const votes = list.join("");
-        const more = (all: string): boolean =>
-          2 * [...all].filter((answer) => answer === "y").length > all.length;
         const best = more(votes.replaceAll("_", "y"));
         const worst = more(votes.replaceAll("_", "n"));
         expect(vote(votes)).toBe(worst ? "won" : best ? "pending" : "lost");

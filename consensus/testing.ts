@@ -48,8 +48,8 @@ const DEFAULTS = {
 
 export type TestBounds = Partial<Omit<RaftConfig, "id">>;
 
-export function bytes(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
+export function bytes(content: string): Uint8Array {
+  return new TextEncoder().encode(content);
 }
 
 export function text(data: Uint8Array): string {

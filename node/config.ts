@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { fault, OrchError } from "../lib/errors.ts";
 import type { DriverName } from "../state/spec.ts";
+import { isLoopbackHost } from "./api/guard.ts";
 
 /** What a node is told at its start: flags before `ORCH_*` variables before `orch.yaml` before the defaults. */
 export interface NodeSettings {
@@ -189,7 +190,7 @@ function settingsOf(raw: Raw): NodeSettings {
     name,
     listen: all("listen").map((word) => listenAddress("listen", word)),
     advertise: all("advertise").map((word) => listenAddress("advertise", word)),
-    api: hostPort("api", one("api")),
+    api: apiAddress(one("api")),
     dataDir: one("data-dir"),
     datacenter: one("datacenter"),
     labels: Object.fromEntries(all("label").map(label)),
@@ -238,6 +239,16 @@ function listenAddress(flag: string, word: string): string {
   const { host, port } = hostPort(flag, word);
   const kind = host.includes(":") ? "ip6" : /^[0-9.]+$/.test(host) ? "ip4" : "dns";
   return `/${kind}/${host}/tcp/${port}`;
+}
+
+function apiAddress(word: string): { host: string; port: number } {
+  const address = hostPort("api", word);
+  if (isLoopbackHost(address.host)) return address;
+  throw usage(
+    "api",
+    `the API cannot listen on ${address.host}: that needs TLS, which this version does not have`,
+    "Use --api 127.0.0.1:7401; from another machine, reach it through an SSH tunnel.",
+  );
 }
 
 function hostPort(flag: string, word: string): { host: string; port: number } {

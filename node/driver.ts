@@ -19,6 +19,8 @@ import { decodeMessage, encodeMessage } from "./wire.ts";
 const USAGE_MS = 1_000;
 /** A failed look at the engines is repeated this often: nothing is started before one succeeds. */
 const LIST_RETRY_MS = 1_000;
+/** The engines' own news may be lost while they restart: what they really run is looked at this often. */
+const LIST_MS = 60_000;
 
 export interface DriverParts {
   readonly config: NodeConfig;
@@ -70,6 +72,7 @@ export class NodeDriver {
     this.#timers.push(
       setInterval(() => this.#tick(), TICK_MS),
       setInterval(() => this.deliver({ kind: "usage", usage: measure() }), USAGE_MS),
+      setInterval(() => this.#list(), LIST_MS),
     );
     this.deliver({ kind: "continue" });
   }

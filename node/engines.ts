@@ -28,10 +28,6 @@ export class Engines {
     this.#drivers = new Map(drivers.map((driver) => [driver.name, driver]));
   }
 
-  get names(): DriverName[] {
-    return [...this.#drivers.keys()];
-  }
-
   perform(step: EngineStep, done: (outcome: StepOutcome) => void): void {
     const driver =
       step.kind === "create" ? this.#driverFor(step.spec.image) : this.#owner(step.task);
@@ -94,9 +90,11 @@ function refusal(): StepOutcome {
 }
 
 export interface EngineChoice {
-  readonly engines: Engines;
+  readonly names: readonly DriverName[];
   /** For the node's log: what was found, and what that means. */
   readonly told: string;
+  /** Connects the runtimes, once it is known whose node this is: containers carry its cluster's name. */
+  open(clusterId: string, nodeId: NodeId): Engines;
 }
 
 /**
@@ -106,36 +104,45 @@ export interface EngineChoice {
 export async function findEngines(
   wanted: DriverName | null,
   dataDir: string,
-  clusterId: string,
-  nodeId: NodeId,
 ): Promise<EngineChoice> {
   if (wanted === "memory") {
     return {
-      engines: new Engines([new MemoryDriver(memoryMachine())]),
+      names: ["memory"],
       told: "memory driver: nothing really runs",
+      open: () => new Engines([new MemoryDriver(memoryMachine())]),
     };
   }
-  const drivers: Driver[] = [];
-  let told = "";
-  if (wanted !== "process") {
-    const found = await findDocker(process.env);
-    const address =
-      found ??
-      presentSocket() ??
-      (wanted === "docker" ? engineAddresses(process.env)[0] : undefined);
+  const found = wanted === "process" ? null : await findDocker(process.env);
+  const address =
+    wanted === "process"
+      ? undefined
+      : (found ??
+        presentSocket() ??
+        (wanted === "docker" ? engineAddresses(process.env)[0] : undefined));
+  const processes = wanted !== "docker";
+  const names: DriverName[] = [
+    ...(address === undefined ? [] : ["docker" as const]),
+    ...(processes ? ["process" as const] : []),
+  ];
+  const open = (clusterId: string, nodeId: NodeId): Engines => {
+    const drivers: Driver[] = [];
     if (address !== undefined) drivers.push(new DockerDriver({ address, clusterId, nodeId }));
-    if (found !== null) told = "Docker engine found";
-    else
-      told =
-        address === undefined ? "no Docker engine" : "a Docker engine that does not answer yet";
-  }
-  if (wanted !== "docker") {
-    drivers.push(
-      new ProcessDriver({ dataDir: join(dataDir, "runtime"), logBound: PROCESS_LOG_BOUND }),
-    );
-    told = `${told === "" ? "" : `${told}; `}tasks without an image run as plain processes, not isolated`;
-  }
-  return { engines: new Engines(drivers), told };
+    if (processes) {
+      const folder = join(dataDir, "runtime");
+      drivers.push(new ProcessDriver({ dataDir: folder, logBound: PROCESS_LOG_BOUND }));
+    }
+    return new Engines(drivers);
+  };
+  const about = [
+    ...(wanted === "process" ? [] : [engineFound(found !== null, address !== undefined)]),
+    ...(processes ? ["tasks without an image run as plain processes, not isolated"] : []),
+  ];
+  return { names, told: about.join("; "), open };
+}
+
+function engineFound(answers: boolean, isThere: boolean): string {
+  if (answers) return "Docker engine found";
+  return isThere ? "a Docker engine that does not answer yet" : "no Docker engine";
 }
 
 function presentSocket(): ReturnType<typeof engineAddresses>[number] | undefined {

@@ -12,11 +12,10 @@ export async function peerAddresses(peer: string): Promise<readonly string[]> {
     const { addresses } = Health.parse(await response.json());
     if (addresses.length > 0) return addresses;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
     throw new OrchError(
       fault(
         "unreachable",
-        `no node's API answers at ${url.origin}: ${reason}`,
+        `no node's API answers at ${url.origin}: ${reasonOf(error)}`,
         "Give a node's host:port as `orch node ls` shows it on any member.",
       ),
       error,
@@ -29,4 +28,10 @@ export async function peerAddresses(peer: string): Promise<readonly string[]> {
       "Give its host:port instead.",
     ),
   );
+}
+
+/** fetch says only that it failed; why stands in the cause. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? error.cause.message : error.message;
 }

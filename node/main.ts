@@ -103,7 +103,10 @@ function untilAsked(node: RunningNode, ephemeral: boolean): void {
 }
 
 function program(): Command {
-  const root = new Command("orch node").version(orchVersion()).exitOverride();
+  const root = new Command("orch node")
+    .version(orchVersion())
+    .exitOverride()
+    .configureOutput({ outputError: () => undefined });
   withSettings(
     root.command("init").description("make a cluster on this machine and run its first node"),
   ).action((_options: unknown, command: Command) => run({ kind: "init" }, command));
@@ -130,6 +133,16 @@ function program(): Command {
 try {
   await program().parseAsync(process.argv);
 } catch (error) {
-  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : ERRORS.usage.exit);
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) process.exit(0);
+    const sentence = error.message.replace(/^error: /, "");
+    die(
+      fault(
+        "usage",
+        sentence,
+        "See `orch node init --help`; the flags of join and start are the same.",
+      ),
+    );
+  }
   die(faultOf(error));
 }

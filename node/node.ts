@@ -5,13 +5,14 @@ import { Worker, type WorkerOutput } from "../runtime/worker.ts";
 import type { StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
+import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import { EVENTS_KEPT, GOSSIP_MAX_MS, GOSSIP_MIN_MS, GOSSIP_PER_SECOND } from "./core/defaults.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { connectList, membersOf } from "./core/members.ts";
 import type { Member, NodeMessage } from "./core/message.ts";
-import { type AppliedEntry, Replica } from "./core/replica.ts";
+import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
 import { Requests } from "./core/requests.ts";
 import type { Request } from "./core/request.ts";
 import { SessionClient } from "./core/session-client.ts";
@@ -53,6 +54,8 @@ export class Node {
   #gossipCount = 0;
   #events: StateEvent[] = [];
   #workerWakeAtMs: Millis | null = null;
+  #unsaved: TaskReport[] = [];
+  #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
   #now: Millis;
 
   constructor(config: NodeConfig, image: DiskImage, prng: Prng, now: Millis) {
@@ -86,7 +89,7 @@ export class Node {
     this.#now = Math.max(this.#now, now);
     this.#effects = [];
     const released: Parameters<Replica["take"]>[0] = [];
-    if (event.kind === "persisted") this.#replica.persisted(event.write, released);
+    if (event.kind === "persisted") this.#persisted(event.write, released);
     else this.#dispatch(event);
     this.#settle(released);
     return this.#effects;
@@ -127,6 +130,13 @@ export class Node {
 
   get worker(): Worker {
     return this.#worker;
+  }
+
+  #persisted(write: number, released: Parameters<Replica["take"]>[0]): void {
+    this.#replica.persisted(write, released);
+    if (this.#saving?.write !== write) return;
+    this.#session.report(this.#saving.reports, this.#now);
+    this.#saving = null;
   }
 
   #dispatch(event: Exclude<Event, { kind: "persisted" }>): void {
@@ -347,7 +357,15 @@ export class Node {
     for (const step of output.steps) this.#effects.push({ kind: "engine", step });
     if (output.memory !== null) this.#replica.remember({ worker: output.memory });
     this.#workerWakeAtMs = output.wakeAtMs;
-    if (output.reports.length > 0) this.#session.report(output.reports, this.#now);
+    this.#unsaved.push(...output.reports);
+  }
+
+  /** What the manager was told must not be forgotten here: reports leave once the worker's memory of them is durable. */
+  #persist(output: NonNullable<ReplicaOutput["persist"]>): void {
+    this.#effects.push({ kind: "persist", ...output });
+    if (output.data.worker === null || this.#unsaved.length === 0) return;
+    this.#saving = { write: output.write, reports: this.#unsaved };
+    this.#unsaved = [];
   }
 
   /** Does all that follows from the event, until nothing follows any more. */
@@ -357,7 +375,7 @@ export class Node {
       const output = this.#replica.take(messages);
       messages = [];
       for (const message of output.messages) this.#sendRaft(message);
-      if (output.persist !== null) this.#effects.push({ kind: "persist", ...output.persist });
+      if (output.persist !== null) this.#persist(output.persist);
       this.#applied(output.applied);
       this.#changeRole();
       if (this.#manager !== null) {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Fault, fault, OrchError } from "../lib/errors.ts";
@@ -9,7 +9,7 @@ import { type Api, startApi } from "./api/server.ts";
 import { NodeBackend } from "./backend.ts";
 import type { NodeSettings } from "./config.ts";
 import { bootstrap } from "./core/bootstrap.ts";
-import { type DataDir, KEY_FILE, openDataDir } from "./data-dir.ts";
+import { damaged, type DataDir, KEY_FILE, openDataDir } from "./data-dir.ts";
 import { openDisk } from "./disk.ts";
 import { epochMs, NodeDriver } from "./driver.ts";
 import { type Engines, findEngines } from "./engines.ts";
@@ -22,6 +22,7 @@ import { createNetwork } from "./libp2p/libp2p.ts";
 import { formatToken, parseToken } from "./libp2p/token.ts";
 import { nodeFacts, usageMeter } from "./machine.ts";
 import type { Network } from "./network.ts";
+import { refuseTakenPorts } from "./ports.ts";
 import type { Disk, DiskImage, DiskWrite, Identity } from "./storage.ts";
 import { orchVersion } from "./version.ts";
 
@@ -78,23 +79,20 @@ async function start(
   const version = orchVersion();
   const dataDir = await openDataDir(settings.dataDir, version);
   closers.add(() => dataDir.release());
-  const key = await loadIdentityKey(join(dataDir.path, KEY_FILE));
-  const self = nodeIdOf(key);
   const opened = await openDisk(dataDir);
   closers.add(() => opened.disk.close());
   refuseWrongEntry(entry, opened.image.identity, settings.dataDir);
-  const { engines, told } = await findEngines(
-    settings.driver,
-    dataDir.path,
-    clusterOf(opened.image),
-    self,
-  );
-  closers.add(() => engines.close());
-  options.log(told);
-  const facts = nodeFacts(settings, settings.worker ? engines.names : [], version);
+  const key = await identityKey(dataDir, opened.image.identity);
+  const self = nodeIdOf(key);
+  await refuseTakenPorts(settings);
+  const found = await findEngines(settings.driver, dataDir.path);
+  options.log(found.told);
+  const facts = nodeFacts(settings, settings.worker ? found.names : [], version);
   const { image, greeting } = await enter(entry, opened.image, opened.disk, { key, facts, self });
   const { identity } = image;
   if (identity === null) throw new Error("a node that entered a cluster has an identity");
+  const engines = found.open(identity.clusterId, self);
+  closers.add(() => engines.close());
   const driver = new NodeDriver({
     config: { identity, facts, orchVersion: version },
     image,
@@ -129,8 +127,17 @@ function apiLines(api: Api): string[] {
   return [`  API: unix://${socketPath}${url === null ? "" : `, ${url} (token in admin.token)`}`];
 }
 
-function clusterOf(image: DiskImage): string {
-  return image.identity?.clusterId ?? "";
+/** The node's key. One who is a member has one already: with another it would be nobody's node. */
+async function identityKey(dataDir: DataDir, identity: Identity | null): Promise<Newcomer["key"]> {
+  const path = join(dataDir.path, KEY_FILE);
+  if (identity !== null && !existsSync(path)) {
+    throw damaged(dataDir.path, `the node's key (${KEY_FILE}) is missing, but the log is there`);
+  }
+  const key = await loadIdentityKey(path);
+  if (identity !== null && nodeIdOf(key) !== identity.node) {
+    throw damaged(dataDir.path, `${KEY_FILE} is not the key of the node whose log this is`);
+  }
+  return key;
 }
 
 function refuseWrongEntry(entry: Entry, identity: Identity | null, dataDir: string): void {

@@ -107,7 +107,9 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
 /** Where people reach a node's published ports: where it listens, or, if that is everywhere, where it is known. */
 function publishedAt({ publishAddress, addresses }: NodeRecord): string {
   if (publishAddress !== "0.0.0.0" && publishAddress !== "::") return publishAddress;
-  const known = addresses.flatMap((address) => /^\/(?:ip4|ip6|dns)\/([^/]+)\//.exec(address)?.[1] ?? []);
+  const known = addresses.flatMap(
+    (address) => /^\/(?:ip4|ip6|dns)\/([^/]+)\//.exec(address)?.[1] ?? [],
+  );
   return known[0] ?? publishAddress;
 }
 

@@ -39,12 +39,19 @@ test("a job through any node: all agree on it, it grows, shrinks, stops and leav
   expect(JSON.parse(run.stdout)).toMatchObject({ name: "shop", version: 1, status: "running" });
 
   const tasks: TaskView[] = JSON.parse(await agreed(["ps", "shop"]));
-  expect(tasks.map(({ slot }) => slot).toSorted()).toEqual(["shop.web.1", "shop.web.2", "shop.web.3"]);
+  expect(tasks.map(({ slot }) => slot).toSorted()).toEqual([
+    "shop.web.1",
+    "shop.web.2",
+    "shop.web.3",
+  ]);
   expect(new Set(tasks.map(({ nodeName }) => nodeName)).size).toBe(3);
   expect(tasks.every(({ state, attempts }) => state === "running" && attempts === 1)).toBe(true);
-  expect(cluster.processes("shop").map(({ task, node }) => [task, node]).toSorted()).toEqual(
-    tasks.map(({ id, node }) => [id, node]).toSorted(),
-  );
+  expect(
+    cluster
+      .processes("shop")
+      .map(({ task, node }) => [task, node])
+      .toSorted(),
+  ).toEqual(tasks.map(({ id, node }) => [id, node]).toSorted());
   const job: JobView = JSON.parse(await agreed(["job", "status", "shop"]));
   expect(job.services).toMatchObject([{ name: "web", replicas: 3, running: 3, desired: 3 }]);
   expect(JSON.parse(await agreed(["job", "ls"]))).toMatchObject([{ name: "shop", version: 1 }]);

@@ -161,7 +161,9 @@ test("an image that does not exist: the task says so, the job is degraded, and i
   expect(run.code).toBe(1);
   expect(run.stderr).toContain(image);
   const [task] = await busy.node(2).get<TaskView[]>("/v1/tasks?job=bad&all=true");
-  expect(task?.message).toMatch(/The image "127.0.0.1:9\/no-such-image:1" of bad.main.1 is not on this node/u);
+  expect(task?.message).toMatch(
+    /The image "127.0.0.1:9\/no-such-image:1" of bad.main.1 is not on this node/u,
+  );
   const job = await busy.node(3).get<JobView>("/v1/jobs/bad");
   expect(job).toMatchObject({ status: "degraded" });
   expect(job.services[0]?.message).toContain(image);

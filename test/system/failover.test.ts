@@ -20,7 +20,8 @@ async function busyCluster(): Promise<RealCluster> {
   cluster = made;
   expect(await made.put(made.node(1), "shop", sleepers(6))).toMatchObject({ status: 200 });
   const tasks = await made.settled("shop", 6);
-  for (const node of made.nodes) expect(tasks.filter((task) => task.node === node.id)).toHaveLength(2);
+  for (const node of made.nodes)
+    expect(tasks.filter((task) => task.node === node.id)).toHaveLength(2);
   return made;
 }
 
