@@ -368,12 +368,13 @@ describe("item 17: flow control", () => {
     const cluster = clusterOf(3, { maxUncommittedBytes: 1_000 });
     cluster.elect(1);
     const fill = (): number => {
-      for (let taken = 0; ; taken++) {
+      for (let taken = 0; taken < 100; taken++) {
         const outcome = cluster.propose(1, "x".repeat(76));
         if (outcome.kind === "proposed") continue;
         expect(outcome.reason).toBe("overloaded");
         return taken;
       }
+      return 100;
     };
     expect(fill()).toBe(10);
     expect(fill()).toBe(0);

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { fault, OrchError } from "../lib/errors.ts";
-import { DockerDriver } from "../runtime/docker.ts";
-import { engineAddresses, findDocker } from "../runtime/docker-client.ts";
+import { engineAddresses } from "../runtime/docker-address.ts";
 import type {
   ContainerStatus,
   Driver,
@@ -112,21 +111,15 @@ export async function findEngines(
       open: () => new Engines([new MemoryDriver(memoryMachine())]),
     };
   }
-  const found = wanted === "process" ? null : await findDocker(process.env);
-  const address =
-    wanted === "process"
-      ? undefined
-      : (found ??
-        presentSocket() ??
-        (wanted === "docker" ? engineAddresses(process.env)[0] : undefined));
+  const docker = wanted === "process" ? null : await findEngine(wanted === "docker");
   const processes = wanted !== "docker";
   const names: DriverName[] = [
-    ...(address === undefined ? [] : ["docker" as const]),
+    ...(docker === null ? [] : ["docker" as const]),
     ...(processes ? ["process" as const] : []),
   ];
   const open = (clusterId: string, nodeId: NodeId): Engines => {
     const drivers: Driver[] = [];
-    if (address !== undefined) drivers.push(new DockerDriver({ address, clusterId, nodeId }));
+    if (docker !== null) drivers.push(docker.open({ clusterId, nodeId }));
     if (processes) {
       const folder = join(dataDir, "runtime");
       drivers.push(new ProcessDriver({ dataDir: folder, logBound: PROCESS_LOG_BOUND }));
@@ -134,19 +127,29 @@ export async function findEngines(
     return new Engines(drivers);
   };
   const about = [
-    ...(wanted === "process" ? [] : [engineFound(found !== null, address !== undefined)]),
+    ...(wanted === "process" ? [] : [docker === null ? "no Docker engine" : docker.told]),
     ...(processes ? ["tasks without an image run as plain processes, not isolated"] : []),
   ];
   return { names, told: about.join("; "), open };
 }
 
-function engineFound(answers: boolean, isThere: boolean): string {
-  if (answers) return "Docker engine found";
-  return isThere ? "a Docker engine that does not answer yet" : "no Docker engine";
+interface FoundEngine {
+  readonly told: string;
+  open(owner: { clusterId: string; nodeId: NodeId }): Driver;
 }
 
-function presentSocket(): ReturnType<typeof engineAddresses>[number] | undefined {
-  return engineAddresses(process.env).find(
-    (address) => address.kind === "socket" && existsSync(address.path),
-  );
+/** The engine that answers, else the first that may be starting; `anyway`: even where none was ever seen. */
+async function findEngine(anyway: boolean): Promise<FoundEngine | null> {
+  const known = engineAddresses(process.env);
+  const there = known.filter((address) => address.kind === "tcp" || existsSync(address.path));
+  const first = there[0] ?? (anyway ? known[0] : undefined);
+  if (first === undefined) return null;
+  // Loaded only where there may be an engine: its client is large.
+  const { findDocker } = await import("../runtime/docker-client.ts");
+  const { DockerDriver } = await import("../runtime/docker.ts");
+  const found = await findDocker(process.env);
+  return {
+    told: found === null ? "a Docker engine that does not answer yet" : "Docker engine found",
+    open: (owner) => new DockerDriver({ address: found ?? first, ...owner }),
+  };
 }

@@ -2,7 +2,6 @@ import { fstatSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { ERRORS, type Fault, fault, faultOf, OrchError } from "../lib/errors.ts";
 import { readSettings, SETTINGS } from "./config.ts";
-import { startDetached } from "./detach.ts";
 import { isStrayNetworkError } from "./libp2p/stray.ts";
 import { type Entry, type RunningNode, runNode } from "./run.ts";
 import { orchVersion } from "./version.ts";
@@ -61,6 +60,7 @@ async function run(entry: Entry, command: Command): Promise<void> {
   const file = options.config ?? process.env["ORCH_CONFIG"] ?? null;
   const settings = readSettings(given(command), process.env, file);
   if (options.detach === true) {
+    const { startDetached } = await import("./detach.ts");
     await startDetached(
       settings.dataDir,
       process.argv.slice(2).filter((word) => word !== "--detach"),

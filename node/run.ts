@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Fault, fault, OrchError } from "../lib/errors.ts";
@@ -127,12 +127,9 @@ function apiLines(api: Api): string[] {
   return [`  API: unix://${socketPath}${url === null ? "" : `, ${url} (token in admin.token)`}`];
 }
 
-/** The node's key. One who is a member has one already: with another it would be nobody's node. */
+/** The node's key. Read after the disk, which refuses a member's folder without one: here it would be made anew. */
 async function identityKey(dataDir: DataDir, identity: Identity | null): Promise<Newcomer["key"]> {
   const path = join(dataDir.path, KEY_FILE);
-  if (identity !== null && !existsSync(path)) {
-    throw damaged(dataDir.path, `the node's key (${KEY_FILE}) is missing, but the log is there`);
-  }
   const key = await loadIdentityKey(path);
   if (identity !== null && nodeIdOf(key) !== identity.node) {
     throw damaged(dataDir.path, `${KEY_FILE} is not the key of the node whose log this is`);

@@ -5,39 +5,11 @@ import { join } from "node:path";
 import Docker from "dockerode";
 import type { Fault } from "../lib/errors.ts";
 import { fault, OrchError } from "../lib/errors.ts";
-
-/** Where an engine listens. */
-export type EngineAddress =
-  | { readonly kind: "socket"; readonly path: string }
-  /** `certFolder` holds ca.pem, cert.pem and key.pem; null: no TLS. */
-  | {
-      readonly kind: "tcp";
-      readonly host: string;
-      readonly port: number;
-      readonly certFolder: string | null;
-    };
+import { type EngineAddress, engineAddresses, nameOf } from "./docker-address.ts";
 
 /** Any call that takes longer means that the engine hangs. Pulls and stops have bounds of their own. */
 export const CALL_MS = 15_000;
 const FIND_MS = 2_000;
-
-/**
- * Where an engine may listen on this machine, likeliest first: DOCKER_HOST alone when it is set (as the
- * docker command does), otherwise the sockets of Docker, rootless Docker, Docker Desktop and Podman.
- * Throws OrchError engine-refused for a DOCKER_HOST that cannot be used.
- */
-export function engineAddresses(
-  env: Readonly<Record<string, string | undefined>>,
-): EngineAddress[] {
-  const { DOCKER_HOST: host, HOME: home, XDG_RUNTIME_DIR: runtime } = env;
-  if (host !== undefined && host !== "") return [parseHost(host, env)];
-  const paths = ["/var/run/docker.sock"];
-  if (runtime !== undefined) paths.push(join(runtime, "docker.sock"));
-  if (home !== undefined) paths.push(join(home, ".docker/run/docker.sock"));
-  paths.push("/run/podman/podman.sock");
-  if (runtime !== undefined) paths.push(join(runtime, "podman/podman.sock"));
-  return paths.map((path) => ({ kind: "socket", path }));
-}
 
 /** The first engine that answers within two seconds; null when none does. */
 export async function findDocker(
@@ -98,10 +70,6 @@ export function connect(address: EngineAddress): Docker {
   }
 }
 
-export function nameOf(address: EngineAddress): string {
-  return address.kind === "socket" ? address.path : `${address.host}:${address.port}`;
-}
-
 /** One call of the engine, ended after `limitMs` whether the engine answers or not. */
 export async function bounded<T>(
   limitMs: number,
@@ -152,28 +120,4 @@ export function unavailable(address: EngineAddress, what: string, error: unknown
     "Is it running? Try `docker info` on that node. Orch tries again by itself.",
     { engine: nameOf(address) },
   );
-}
-
-function parseHost(host: string, env: Readonly<Record<string, string | undefined>>): EngineAddress {
-  if (host.startsWith("unix://")) return { kind: "socket", path: host.slice("unix://".length) };
-  const match = /^(?:tcp|https?):\/\/(?<name>[^/:]+|\[[^\]]+\])(?::(?<port>\d+))?\/?$/u.exec(host);
-  const name = match?.groups?.["name"];
-  if (name === undefined) {
-    throw new OrchError(
-      fault(
-        "engine-refused",
-        `DOCKER_HOST is "${host}", which orch cannot use.`,
-        "Write unix:///path/to/docker.sock or tcp://host:port.",
-      ),
-    );
-  }
-  const { DOCKER_TLS_VERIFY: verify, DOCKER_CERT_PATH: certPath, HOME: home } = env;
-  const tls = host.startsWith("https:") || (verify !== undefined && verify !== "");
-  const certFolder = tls ? (certPath ?? join(home ?? "/", ".docker")) : null;
-  return {
-    kind: "tcp",
-    host: name,
-    port: Number(match?.groups?.["port"] ?? (tls ? 2376 : 2375)),
-    certFolder,
-  };
 }

@@ -5,7 +5,7 @@ import { fault, OrchError } from "../lib/errors.ts";
 import type { TaskId } from "../state/ids.ts";
 import { taskId } from "../state/ids.ts";
 import type { DriverName } from "../state/spec.ts";
-import type { EngineAddress } from "./docker-client.ts";
+import type { EngineAddress } from "./docker-address.ts";
 import { bounded, CALL_MS, connect, statusOf, textOf, unavailable } from "./docker-client.ts";
 import { dockerLogs } from "./docker-logs.ts";
 import type { Owner } from "./docker-spec.ts";

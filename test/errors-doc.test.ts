@@ -29,7 +29,7 @@ test("every code is in the document, and nothing else, with its status and exit 
 test("every code says what is typical and what to do", () => {
   for (const section of sections) {
     expect(section).toMatch(/^- Typical: .*`/m);
-    expect(section).toMatch(/^- Do: .{20}/m);
+    expect(section).toMatch(/^- Do: .{10}/m);
   }
 });
 

@@ -14,6 +14,8 @@ interface Tally {
   failed: number;
   /** On the way up for the first time: no sign of trouble. */
   starting: number;
+  /** Replaced because it was rejected or lost: it should run, and did not come to it. */
+  troubled: number;
   /** Still there though the service wants them no more. */
   stopping: number;
   /** The first slot that is not as it should be, and why. */
@@ -25,7 +27,7 @@ type Slots = ReadonlyMap<number, readonly Task[]>;
 export function jobView(state: ClusterState, job: Job): JobView {
   const slots = state.slotsOfJob(job.name);
   const stopped = new Set(job.stopped);
-  const total = { desired: 0, healthy: 0, complete: 0, failed: 0, starting: 0 };
+  const total = { desired: 0, healthy: 0, complete: 0, failed: 0, starting: 0, troubled: 0 };
   const services: ServiceView[] = [];
   for (const service of job.spec.services) {
     const desired = stopped.has(service.name) ? 0 : service.replicas;
@@ -36,6 +38,7 @@ export function jobView(state: ClusterState, job: Job): JobView {
     total.complete += tally.complete;
     total.failed += tally.failed;
     total.starting += tally.starting;
+    total.troubled += tally.troubled;
   }
   return {
     name: job.name,
@@ -55,12 +58,13 @@ function statusOf(total: {
   readonly complete: number;
   readonly failed: number;
   readonly starting: number;
+  readonly troubled: number;
 }): JobView["status"] {
   if (total.complete === total.desired && total.desired > 0) return "complete";
   if (total.healthy + total.complete === total.desired) return "running";
   if (total.failed + total.complete === total.desired) return "failed";
   if (total.healthy + total.complete + total.starting === total.desired) return "pending";
-  return total.healthy > 0 || total.failed > 0 ? "degraded" : "pending";
+  return total.healthy + total.failed + total.troubled > 0 ? "degraded" : "pending";
 }
 
 function tallyOf(service: ServiceSpec, slots: Slots, desired: number): Tally {
@@ -70,17 +74,20 @@ function tallyOf(service: ServiceSpec, slots: Slots, desired: number): Tally {
     complete: 0,
     failed: 0,
     starting: 0,
+    troubled: 0,
     stopping: 0,
     trouble: "",
   };
   for (let slot = 1; slot <= desired; slot++) {
-    const task = slots.get(slot)?.at(-1);
+    const tasks = slots.get(slot) ?? [];
+    const task = tasks.at(-1);
     if (task?.state === "running") tally.running += 1;
     if (task?.state === "running" && task.healthy !== false) tally.healthy += 1;
     else if (task?.state === "complete" && service.restart.condition !== "any") tally.complete += 1;
     else {
       if (task?.state === "failed") tally.failed += 1;
       else if (task !== undefined && isFirstStart(task)) tally.starting += 1;
+      else if (tasks.slice(-2).some(cameToNothing)) tally.troubled += 1;
       if (tally.trouble === "") tally.trouble = troubleOf(slot, task);
     }
   }
@@ -88,6 +95,10 @@ function tallyOf(service: ServiceSpec, slots: Slots, desired: number): Tally {
     if (slot > desired) tally.stopping += tasks.filter((task) => !isTerminal(task.state)).length;
   }
   return tally;
+}
+
+function cameToNothing(task: Task): boolean {
+  return task.state === "rejected" || task.state === "lost";
 }
 
 function isFirstStart(task: Task): boolean {

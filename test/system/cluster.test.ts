@@ -49,9 +49,9 @@ test("a job through any node: all agree on it, it grows, shrinks, stops and leav
   expect(
     cluster
       .processes("shop")
-      .map(({ task, node }) => [task, node])
+      .map(({ task, node }) => `${task} on ${node}`)
       .toSorted(),
-  ).toEqual(tasks.map(({ id, node }) => [id, node]).toSorted());
+  ).toEqual(tasks.map(({ id, node }) => `${id} on ${node}`).toSorted());
   const job: JobView = JSON.parse(await agreed(["job", "status", "shop"]));
   expect(job.services).toMatchObject([{ name: "web", replicas: 3, running: 3, desired: 3 }]);
   expect(JSON.parse(await agreed(["job", "ls"]))).toMatchObject([{ name: "shop", version: 1 }]);
