@@ -139,14 +139,14 @@ export class Checkers {
   /** A promise leaves only when it is durable: votes with their term, acknowledgements with their entries. */
   sending(host: Host, kind: string, term: number, index: number | null): void {
     const { hardState, entries } = host.disk.durable;
-    if (kind === "vote-reply" && hardState.term < term) {
+    if ((kind === "vote-reply" || kind === "vote") && hardState.term < term) {
       throw new Violation(
         "durable before sent",
-        `${host.id} votes in ${term}, its disk says ${hardState.term}`,
+        `${host.id} sends a ${kind} of ${term}, its disk says ${hardState.term}`,
       );
     }
     if (index !== null && entries.length < index) {
-      const text = `${host.id} acknowledges ${index}, its disk holds ${entries.length}`;
+      const text = `${host.id} sends ${kind} of ${index}, its disk holds ${entries.length}`;
       throw new Violation("durable before sent", text);
     }
   }

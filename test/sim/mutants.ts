@@ -23,6 +23,12 @@ const MUTANTS: readonly Mutant[] = [
     replace: "s.send({\n    kind: `${m.kind}-reply`",
   },
   {
+    name: "a candidate asks for votes before its term is durable",
+    file: "consensus/election.ts",
+    find: "s.sendDurable({ kind, from: s.id, to, term, lastIndex, lastTerm });",
+    replace: "s.send({ kind, from: s.id, to, term, lastIndex, lastTerm });",
+  },
+  {
     name: "an acknowledgement is sent before the entries are durable",
     file: "consensus/replication.ts",
     find: "s.sendDurable({ ...reply, index: matched, rejected: false });",

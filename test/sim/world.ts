@@ -80,6 +80,7 @@ export class World implements HostWorld {
     if (message.kind !== "raft") return;
     const { message: m } = message;
     if (m.kind === "vote-reply" && !m.rejected) this.#checkers.sending(from, m.kind, m.term, null);
+    if (m.kind === "vote") this.#checkers.sending(from, m.kind, m.term, m.lastIndex);
     if (m.kind === "append-reply" && !m.rejected) {
       this.#checkers.sending(from, m.kind, m.term, m.index);
     }

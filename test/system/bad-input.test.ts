@@ -111,7 +111,7 @@ describe("a Compose file", () => {
 });
 
 describe("a node", () => {
-  test("does not join with a wrong token or where nobody is, and can try again", async () => {
+  test("does not join with a wrong token or where nobody is, and nobody hears of it", async () => {
     const dataDir = join(folder, "joiner");
     const foreign = formatToken({
       clusterId: "abcdefghijklmnop",
@@ -210,7 +210,7 @@ describe("a node", () => {
         );
       }
       const swapped = copy("swapped");
-      cpSync(join(folder, "empty", "identity.key"), join(swapped, "identity.key"));
+      cpSync(join(node().dataDir, "identity.key"), join(swapped, "identity.key"));
       const other = await start(["start"], swapped, flags);
       expect(other).toEqual(
         refused(1, /identity\.key is not the key of the node/u, /orch node join/u),
