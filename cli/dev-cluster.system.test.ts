@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -57,14 +57,12 @@ test("three nodes start, one survives kill -9 by a restart, and nothing is left 
 
 test("a node that cannot start is told with its log, and the others are ended", async () => {
   const folder = join(base, "cluster");
-  vi.stubEnv("DOCKER_HOST", `unix://${base}/no-engine.sock`);
-  try {
-    await expect(startDevCluster({ nodes: 2, driver: "docker", folder })).rejects.toThrow(
-      /node n1 did not start: exit \d+; the end of its log:\n.+/,
-    );
-  } finally {
-    vi.unstubAllEnvs();
-  }
+  // Not a data folder of orch: the second node refuses it.
+  await mkdir(join(folder, "n2"), { recursive: true });
+  await writeFile(join(folder, "n2", "thesis.txt"), "");
+  await expect(startDevCluster({ nodes: 2, driver: "process", folder })).rejects.toThrow(
+    /node n2 did not start: exit 1; the end of its log:\norch: .*thesis\.txt/,
+  );
   expect(await readdir(base)).toEqual([]);
 });
 

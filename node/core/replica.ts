@@ -130,8 +130,7 @@ export class Replica {
 
   #release(messages: readonly Message[], out: Message[]): void {
     for (const message of messages) {
-      // What an earlier term's leader was promised may have been cut before it ever reached the disk.
-      if (message.kind === "append-reply" && message.term < this.raft.term) continue;
+      if (this.#isOverdue(message)) continue;
       if (message.to === this.raftId) this.raft.step(message);
       else out.push(message);
     }
@@ -165,6 +164,16 @@ export class Replica {
     }
     if (ready.hardState !== null || first !== undefined) next.mark = ready.write;
     next.messages.push(...ready.durableMessages);
+  }
+
+  /**
+   * Whether what a message speaks of may have been cut before it ever reached the disk: what an earlier
+   * term's leader was promised, and the log with which a candidacy began that is over.
+   */
+  #isOverdue(message: Message): boolean {
+    if (message.kind === "append-reply") return message.term < this.raft.term;
+    if (message.kind !== "vote") return false;
+    return message.term !== this.raft.term || this.raft.role !== "candidate";
   }
 
   /** Without anything to write, nothing has to be waited for. Returns whether messages to itself were stepped. */

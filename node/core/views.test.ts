@@ -232,6 +232,16 @@ describe("a job", () => {
     });
   });
 
+  it("is degraded while what was rejected waits to be tried again", () => {
+    const cluster = placed();
+    report(cluster, 1, "rejected", { message: "no such image" });
+    report(cluster, 2, "rejected", { message: "no such image" });
+    expect(jobOf(cluster, "j").status).toBe("degraded");
+    cluster.pass();
+    expect(jobOf(cluster, "j").status).toBe("degraded");
+    expect(serviceOf(cluster, "j")?.message).toContain("no such image");
+  });
+
   it("is complete when all of it ended well, failed when nothing more will run", () => {
     const cluster = placed();
     report(cluster, 1, "complete");

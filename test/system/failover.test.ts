@@ -1,9 +1,14 @@
+import { inspect, isDeepStrictEqual } from "node:util";
 import { afterEach, expect, test, vi } from "vitest";
 import { present } from "../../lib/assert.ts";
 import type { LocalView, NodeView, TaskView } from "../../node/core/view-types.ts";
 import { AckedWrites } from "../fixtures/acked-writes.ts";
 import type { RealNode } from "../fixtures/real-cluster.ts";
 import { patient, RealCluster, sleepers } from "../fixtures/real-cluster.ts";
+
+/** A node that is back by then has not been missed. */
+const AT_ONCE_MS = 1_200;
+const ATTEMPTS = 4;
 
 let cluster: RealCluster | null = null;
 let writes: AckedWrites | null = null;
@@ -84,19 +89,27 @@ test("the manager is killed: others take over, lost tasks run elsewhere, and not
 
 test("a node is killed and started again at once: it finds its tasks running and keeps them", async () => {
   const busy = await busyCluster();
-  const placed = places(busy, await tasksOf(busy.node(1)));
   const manager = await busy.manager();
   const worker = present(
     busy.nodes.find((node) => node !== manager),
     "two nodes only follow",
   );
-  await worker.end("SIGKILL");
-  await worker.restart();
-  await vi.waitFor(async () => {
-    const nodes = await worker.get<NodeView[]>("/v1/nodes");
-    expect(nodes.map(({ status }) => status)).toEqual(["ready", "ready", "ready"]);
-  }, patient);
-  expect(places(busy, await busy.settled("shop", 6))).toEqual(placed);
+  for (let attempt = 1; ; attempt += 1) {
+    const placed = places(busy, await tasksOf(busy.node(1)));
+    const killedAtMs = performance.now();
+    await worker.end("SIGKILL");
+    await worker.restart();
+    const awayMs = performance.now() - killedAtMs;
+    await vi.waitFor(async () => {
+      const nodes = await worker.get<NodeView[]>("/v1/nodes");
+      expect(nodes.map(({ status }) => status)).toEqual(["ready", "ready", "ready"]);
+    }, patient);
+    const now = places(busy, await busy.settled("shop", 6));
+    if (isDeepStrictEqual(now, placed)) break;
+    // On a machine too busy to start a process in time, its tasks went elsewhere, as they should.
+    if (awayMs < AT_ONCE_MS || attempt === ATTEMPTS)
+      throw new Error(`away for ${awayMs} ms: ${inspect(placed)}, then ${inspect(now)}`);
+  }
   expect(await busy.manager()).toBe(manager);
 
   // What it adopted it can still end.
