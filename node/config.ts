@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism, homedir, hostname, totalmem } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -24,7 +24,18 @@ export interface NodeSettings {
   readonly reserveCpuMilli: number;
   readonly reserveMemoryMib: number;
   readonly ephemeral: boolean;
+  /** What was said of all this, and not left to the defaults: remembered for the next `orch node start`. */
+  readonly told: Told;
 }
+
+/** Words by flag name. */
+type Told = Readonly<Record<string, readonly string[]>>;
+
+/** In the data folder: what a node was told when it last ran, so that `orch node start` needs no flags again. */
+export const SETTINGS_FILE = "settings.json";
+
+/** Not remembered: one finds the folder, the other is a decision about this run. */
+const OF_THIS_RUN: readonly string[] = ["data-dir", "ephemeral"];
 
 /** One setting: its flag (also `ORCH_<FLAG>` and its key in orch.yaml), what it takes, its default and why. */
 interface Setting {
@@ -152,30 +163,44 @@ type Flag = (typeof SETTINGS)[number]["flag"];
 type Raw = ReadonlyMap<string, readonly string[]>;
 
 /**
- * Reads the settings. `flags`: as given on the command line, by flag name. Throws OrchError usage, naming
- * the flag, variable or file that is wrong.
+ * Reads the settings. `flags`: as given on the command line, by flag name; `goesOn`: the node has run
+ * before, and what it was told then counts before the defaults. Throws OrchError usage, naming the flag,
+ * variable or file that is wrong.
  */
 export function readSettings(
-  flags: Readonly<Record<string, readonly string[]>>,
+  flags: Told,
   env: Readonly<Record<string, string | undefined>>,
   file: string | null,
+  goesOn: boolean,
 ): NodeSettings {
   const fromFile = file === null ? {} : readFile(file);
-  const raw = new Map<string, readonly string[]>(
-    SETTINGS.map(({ flag, fallback }) => {
-      const variable = env[`ORCH_${flag.toUpperCase().replaceAll("-", "_")}`];
-      const words =
-        flags[flag] ??
-        (variable === undefined || variable === "" ? undefined : variable.split(",")) ??
-        fromFile[flag] ??
-        [fallback()].filter((word) => word !== "");
-      return [flag, words];
-    }),
-  );
-  return settingsOf(raw);
+  const said = (flag: string): readonly string[] | undefined => {
+    const variable = env[`ORCH_${flag.toUpperCase().replaceAll("-", "_")}`];
+    const words = variable === undefined || variable === "" ? undefined : variable.split(",");
+    return flags[flag] ?? words ?? fromFile[flag];
+  };
+  const fallback = new Map(SETTINGS.map((setting) => [setting.flag as string, setting.fallback]));
+  const byDefault = (flag: string): readonly string[] =>
+    [fallback.get(flag)?.() ?? ""].filter((word) => word !== "");
+  const [dataDir = ""] = said("data-dir") ?? byDefault("data-dir");
+  const before = goesOn ? readRemembered(join(dataDir, SETTINGS_FILE)) : {};
+  const told: Record<string, readonly string[]> = {};
+  const raw = new Map<string, readonly string[]>();
+  for (const { flag } of SETTINGS) {
+    const words = said(flag) ?? before[flag];
+    if (words !== undefined && !OF_THIS_RUN.includes(flag)) told[flag] = words;
+    raw.set(flag, words ?? byDefault(flag));
+  }
+  return { ...settingsOf(raw), told };
 }
 
-function settingsOf(raw: Raw): NodeSettings {
+/** What the node was told before. A file that cannot be read is said, not guessed around. */
+function readRemembered(path: string): Told {
+  if (!existsSync(path)) return {};
+  return readFile(path);
+}
+
+function settingsOf(raw: Raw): Omit<NodeSettings, "told"> {
   const all = (flag: Flag): readonly string[] => raw.get(flag) ?? [];
   const one = (flag: Flag): string => all(flag).at(-1) ?? "";
   const driver = one("driver");
@@ -211,7 +236,7 @@ function readFile(file: string): Readonly<Record<string, readonly string[]>> {
     content = parse(readFileSync(file, "utf8"));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw usage("config", `cannot read ${file}: ${why}`, "Mend the file, or leave --config out.");
+    throw usage("config", `cannot read ${file}: ${why}`, "Mend the file, or do without it.");
   }
   if (content === null) return {};
   if (typeof content !== "object" || Array.isArray(content)) {

@@ -69,7 +69,7 @@ const NOTHING_YET: ReadonlySet<string> = new Set([
   "lost+found",
 ]);
 const REJOIN =
-  "Keep the folder for a look at it, start again with an empty one under a new identity (`orch node join` with --data-dir of an empty folder), and remove the old node from the cluster.";
+  "Keep the folder for a look at it, and start again with an empty one under a new identity: `orch node join` with --data-dir of an empty folder.";
 
 /** Locks that this process holds: a lock whose object is collected would be free without anyone's doing. */
 const held = new Set<DatabaseSync>();

@@ -9,7 +9,7 @@ import { fault, OrchError } from "../lib/errors.ts";
 const READY_MS = 60_000;
 const LOOK_MS = 100;
 
-/** Starts the node in the background, its output in `<data-dir>/orch.log`, and waits until it is ready. */
+/** Starts the node in the background, its output in `<data-dir>.log`, and waits until it is ready. */
 export async function startDetached(dataDir: string, words: readonly string[]): Promise<void> {
   const folder = resolve(dataDir);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -37,7 +37,11 @@ export async function startDetached(dataDir: string, words: readonly string[]): 
   }
   const end = readFileSync(logPath, "utf8").trimEnd().split("\n").slice(-10).join("\n");
   const what = ending.how === null ? "is not ready yet" : `ended (${ending.how})`;
-  throw new OrchError(fault("unreachable", `the node ${what}; the end of ${logPath}:\n${end}`, ""));
+  const hint =
+    ending.how === null ? "It goes on starting; watch its log." : "Mend what the log says.";
+  throw new OrchError(
+    fault("unreachable", `the node ${what}; the end of ${logPath}:\n${end}`, hint),
+  );
 }
 
 async function isReady(socketPath: string): Promise<boolean> {

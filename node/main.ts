@@ -58,7 +58,7 @@ function given(command: Command): Flags {
 async function run(entry: Entry, command: Command): Promise<void> {
   const options = command.opts<{ config?: string; detach?: true }>();
   const file = options.config ?? process.env["ORCH_CONFIG"] ?? null;
-  const settings = readSettings(given(command), process.env, file);
+  const settings = readSettings(given(command), process.env, file, entry.kind === "start");
   if (options.detach === true) {
     const { startDetached } = await import("./detach.ts");
     await startDetached(

@@ -7,7 +7,7 @@ import type { NodeFacts } from "../state/node-record.ts";
 import { admit, encodeHello, identityFrom } from "./admission.ts";
 import { type Api, startApi } from "./api/server.ts";
 import { NodeBackend } from "./backend.ts";
-import type { NodeSettings } from "./config.ts";
+import { type NodeSettings, SETTINGS_FILE } from "./config.ts";
 import { bootstrap } from "./core/bootstrap.ts";
 import { damaged, type DataDir, KEY_FILE, openDataDir } from "./data-dir.ts";
 import { openDisk } from "./disk.ts";
@@ -108,6 +108,7 @@ async function start(
   const api = await serve(settings, dataDir, new NodeBackend(driver, network, engines), version);
   closers.add(() => api.close());
   driver.start(network);
+  await writeSecret(join(dataDir.path, SETTINGS_FILE), `${JSON.stringify(settings.told)}\n`);
   return {
     greeting: [`orch ${version}: node ${settings.name} (${self})`, ...greeting, ...apiLines(api)],
     stop: async () => {

@@ -11,8 +11,10 @@ interface Waiting {
   sentTo: NodeId | null;
   /** Not asked again before. */
   againAtMs: Millis;
-  /** A write that may have been done. */
+  /** A write that some manager may have done. */
   tried: boolean;
+  /** It was sent, and nothing was heard of it yet: until then it may have been done. */
+  unheard: boolean;
 }
 
 export interface RequestsContext {
@@ -43,7 +45,15 @@ export class Requests {
       return;
     }
     const deadlineMs = now + timeoutMs;
-    this.#waiting.set(id, { id, request, deadlineMs, sentTo: null, againAtMs: now, tried: false });
+    this.#waiting.set(id, {
+      id,
+      request,
+      deadlineMs,
+      sentTo: null,
+      againAtMs: now,
+      tried: false,
+      unheard: false,
+    });
   }
 
   /** Sends what is due to the manager, gives up what is overdue. To be called after every event. */
@@ -58,7 +68,9 @@ export class Requests {
       if (manager === null || !(elsewhere || now >= waiting.againAtMs)) continue;
       waiting.sentTo = manager;
       waiting.againAtMs = now + FORWARD_RETRY_MS;
-      if (waiting.request.kind === "write") waiting.tried = true;
+      // Sent twice without an answer: whatever the second says, the first may have been done.
+      waiting.tried ||= waiting.unheard;
+      waiting.unheard = true;
       this.#context.send(manager, { kind: "forward", id: waiting.id, request: waiting.request });
     }
   }
@@ -67,7 +79,11 @@ export class Requests {
   forwarded(id: number, outcome: ForwardOutcome, now: Millis): NodeId | null {
     const waiting = this.#waiting.get(id);
     if (outcome.kind === "try-again") {
-      if (waiting !== undefined) waiting.againAtMs = now + TICK_MS;
+      if (waiting !== undefined) {
+        waiting.againAtMs = now + TICK_MS;
+        waiting.tried ||= outcome.tried;
+        waiting.unheard = false;
+      }
       return outcome.manager;
     }
     if (waiting === undefined) return null;
@@ -77,8 +93,8 @@ export class Requests {
   }
 }
 
-function overdue({ request, tried }: Waiting): ReturnType<typeof fault> {
-  if (request.kind === "write" && tried) {
+function overdue({ request, tried, unheard }: Waiting): ReturnType<typeof fault> {
+  if (request.kind === "write" && (tried || unheard)) {
     return fault(
       "unknown",
       "no manager confirmed the write in time: it may or may not have been done",
