@@ -61,7 +61,7 @@ export async function startDevCluster(options: DevClusterOptions): Promise<DevCl
     // One that fails must not leave the others starting behind the clean-up's back.
     const joined = await Promise.allSettled(
       others.map(async (node) => {
-        await node.spawn(["join", founder.listen, "--token", token]);
+        await node.spawn(["join", founder.listen], { ORCH_JOIN_TOKEN: token });
         await node.ready(signal);
       }),
     );

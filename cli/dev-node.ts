@@ -78,8 +78,14 @@ export class DevNode {
     this.#onDeath = listener;
   }
 
-  /** Starts `bin/orch node <words>` with this node's flags; its output goes to its log. */
-  async spawn(words: readonly string[]): Promise<void> {
+  /**
+   * Starts `bin/orch node <words>` with this node's flags; its output goes to its log. `secrets`: variables
+   * beside this process's own, since every user of the machine may read another process's arguments.
+   */
+  async spawn(
+    words: readonly string[],
+    secrets: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
     assert(!this.isRunning, "a node that runs is not started again");
     const log = await open(this.logPath, "a", 0o600);
     try {
@@ -87,6 +93,7 @@ export class DevNode {
       // The pipe to its stdin closes when this process is gone, however it went: the node ends then.
       const child = spawn(PROGRAM, ["node", ...words, ...this.#flags()], {
         stdio: ["pipe", log.fd, log.fd],
+        env: { ...process.env, ...secrets },
         detached: true,
       });
       this.#child = child;

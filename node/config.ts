@@ -49,6 +49,14 @@ interface Setting {
 
 const isRoot = (): boolean => process.getuid?.() === 0;
 
+const DATA_DIR = {
+  flag: "data-dir",
+  value: "DIR",
+  many: false,
+  help: "all that the node keeps (default: /var/lib/orch as root, else ~/.local/share/orch)",
+  fallback: () => (isRoot() ? "/var/lib/orch" : join(homedir(), ".local/share/orch")),
+} as const satisfies Setting;
+
 export const SETTINGS = [
   {
     flag: "name",
@@ -78,13 +86,7 @@ export const SETTINGS = [
     help: "the HTTP API; loopback only, as it has no TLS (default: 127.0.0.1:7401)",
     fallback: () => "127.0.0.1:7401",
   },
-  {
-    flag: "data-dir",
-    value: "DIR",
-    many: false,
-    help: "all that the node keeps (default: /var/lib/orch as root, else ~/.local/share/orch)",
-    fallback: () => (isRoot() ? "/var/lib/orch" : join(homedir(), ".local/share/orch")),
-  },
+  DATA_DIR,
   {
     flag: "datacenter",
     value: "NAME",
@@ -174,24 +176,26 @@ export function readSettings(
   goesOn: boolean,
 ): NodeSettings {
   const fromFile = file === null ? {} : readFile(file);
-  const said = (flag: string): readonly string[] | undefined => {
-    const variable = env[`ORCH_${flag.toUpperCase().replaceAll("-", "_")}`];
-    const words = variable === undefined || variable === "" ? undefined : variable.split(",");
-    return flags[flag] ?? words ?? fromFile[flag];
+  const said = ({ flag, many }: Setting): readonly string[] | undefined => {
+    const variable = env[`ORCH_${flag.toUpperCase().replaceAll("-", "_")}`] ?? "";
+    const words = many ? variable.split(",") : [variable];
+    return flags[flag] ?? (variable === "" ? fromFile[flag] : words);
   };
-  const fallback = new Map(SETTINGS.map((setting) => [setting.flag as string, setting.fallback]));
-  const byDefault = (flag: string): readonly string[] =>
-    [fallback.get(flag)?.() ?? ""].filter((word) => word !== "");
-  const [dataDir = ""] = said("data-dir") ?? byDefault("data-dir");
+  const dataDir = (said(DATA_DIR) ?? byDefault(DATA_DIR)).at(-1) ?? "";
   const before = goesOn ? readRemembered(join(dataDir, SETTINGS_FILE)) : {};
   const told: Record<string, readonly string[]> = {};
   const raw = new Map<string, readonly string[]>();
-  for (const { flag } of SETTINGS) {
-    const words = said(flag) ?? before[flag];
+  for (const setting of SETTINGS) {
+    const { flag } = setting;
+    const words = said(setting) ?? before[flag];
     if (words !== undefined && !OF_THIS_RUN.includes(flag)) told[flag] = words;
-    raw.set(flag, words ?? byDefault(flag));
+    raw.set(flag, words ?? byDefault(setting));
   }
   return { ...settingsOf(raw), told };
+}
+
+function byDefault({ fallback }: Setting): readonly string[] {
+  return [fallback()].filter((word) => word !== "");
 }
 
 /** What the node was told before. A file that cannot be read is said, not guessed around. */
@@ -222,12 +226,18 @@ function settingsOf(raw: Raw): Omit<NodeSettings, "told"> {
     driver: driver === "" ? null : driver,
     publish: one("publish"),
     portRange: portRange(one("port-range")),
-    vote: one("no-vote") !== "true",
-    worker: one("no-worker") !== "true",
+    vote: !isOn("no-vote", one("no-vote")),
+    worker: !isOn("no-worker", one("no-worker")),
     reserveCpuMilli: cpus(one("reserve-cpus")),
     reserveMemoryMib: memory(one("reserve-memory")),
-    ephemeral: one("ephemeral") === "true",
+    ephemeral: isOn("ephemeral", one("ephemeral")),
   };
+}
+
+/** Nothing but these two: a switch that is misspelt must not pass for off. */
+function isOn(flag: string, word: string): boolean {
+  if (word === "true" || word === "false") return word === "true";
+  throw usage(flag, `"${word}" is neither true nor false`, `Use --${flag}, or leave it out.`);
 }
 
 function readFile(file: string): Readonly<Record<string, readonly string[]>> {
@@ -249,6 +259,9 @@ function readFile(file: string): Readonly<Record<string, readonly string[]>> {
         throw usage("config", `${file}: unknown setting "${key}"`, `Known are: ${known}.`);
       }
       const words: unknown[] = Array.isArray(value) ? value : [value];
+      if (words.some((word) => typeof word === "object")) {
+        throw usage("config", `${file}: "${key}" is no text, number or list of them`, "Mend it.");
+      }
       return [key, words.map(String)];
     }),
   );

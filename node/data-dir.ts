@@ -81,6 +81,8 @@ const held = new Set<DatabaseSync>();
  */
 export async function openDataDir(dir: string, version: string): Promise<DataDir> {
   const path = resolve(dir);
+  // Before anything of it is touched: it may be somebody else's, /tmp for instance.
+  refuseForeign(path);
   trying(path, "cannot make or write to the folder", () => {
     makeFolder(path);
     probe(path);
@@ -211,7 +213,13 @@ function checkFormat(path: string): void {
   }
 }
 
-async function create(path: string, names: readonly string[], version: string): Promise<void> {
+function refuseForeign(path: string): void {
+  if (!existsSync(path)) return;
+  const names = trying(path, "cannot read the folder", () => readdirSync(path));
+  if (!names.includes(FORMAT_FILE)) refuseLeft(path, names);
+}
+
+function refuseLeft(path: string, names: readonly string[]): void {
   const left = names.filter((name) => !NOTHING_YET.has(name) && !name.endsWith(TEMPORARY));
   if (left.length > 0) {
     const there = left.toSorted().join(", ");
@@ -220,6 +228,10 @@ async function create(path: string, names: readonly string[], version: string): 
       `${FORMAT_FILE} is missing, but there is ${there}: not a folder of orch, or one that lost a part`,
     );
   }
+}
+
+async function create(path: string, names: readonly string[], version: string): Promise<void> {
+  refuseLeft(path, names);
   const logId = randomBytes(16).toString("hex");
   const log = join(path, NEW_LOG_FOLDER);
   try {

@@ -1,15 +1,17 @@
 import { performance } from "node:perf_hooks";
 import { assert } from "../lib/assert.ts";
-import { type Fault, faultOf } from "../lib/errors.ts";
+import { type Fault, fault, faultOf } from "../lib/errors.ts";
 import { Prng } from "../lib/prng.ts";
 import type { Usage } from "../runtime/engine.ts";
 import type { StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
 import { TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
+import type { NodeMessage } from "./core/message.ts";
 import type { Request, Response } from "./core/request.ts";
 import { decodeDigest, encodeDigest } from "./digest.ts";
 import type { Engines } from "./engines.ts";
+import { LIMITS } from "./libp2p/limits.ts";
 import type { Network } from "./network.ts";
 import { Node, type NodeConfig } from "./node.ts";
 import type { Disk, DiskImage } from "./storage.ts";
@@ -44,7 +46,8 @@ export class NodeDriver {
   readonly #inbox: Event[] = [];
   #draining = false;
   #stopped = false;
-  #requests = 0;
+  /** Begins at random: an answer to an earlier process of this node must not settle a request of this one. */
+  #requests = Math.floor(Math.random() * 2 ** 48);
   readonly #waiting: Map<number, (response: Response) => void> = new Map();
   readonly #watchers: Set<(events: readonly StateEvent[]) => void> = new Set();
   readonly #timers: NodeJS.Timeout[] = [];
@@ -164,7 +167,7 @@ export class NodeDriver {
         this.#persist(effect);
         return;
       case "send":
-        this.#network?.send(effect.to, encodeMessage(effect.message));
+        this.#send(effect.to, effect.message);
         return;
       case "reply": {
         const resolve = this.#waiting.get(effect.id);
@@ -198,6 +201,27 @@ export class NodeDriver {
         this.#parts.fatal(effect.fault);
         return;
     }
+  }
+
+  /** A message too long for one frame would vanish: an answer becomes a refusal, all else is said in the log. */
+  #send(to: NodeId, message: NodeMessage): void {
+    const frame = encodeMessage(message);
+    if (frame.length <= LIMITS.maxFrameBytes) {
+      this.#network?.send(to, frame);
+      return;
+    }
+    this.#parts.log(`a ${message.kind} of ${frame.length} bytes for ${to} is too long to send`);
+    if (message.kind !== "forwarded") return;
+    const response: Response = {
+      kind: "refused",
+      fault: fault(
+        "too-large",
+        `the answer has ${frame.length} bytes, more than one message carries`,
+        "Ask for less: one job, one node, or without --all. Or ask the manager's own node.",
+      ),
+    };
+    const outcome = { kind: "answered", response } as const;
+    this.#network?.send(to, encodeMessage({ kind: "forwarded", id: message.id, outcome }));
   }
 
   #persist(effect: Extract<Effect, { kind: "persist" }>): void {
@@ -235,7 +259,8 @@ export class NodeDriver {
     let room = Promise.withResolvers<void>();
     const onAbort = (): void => room.resolve();
     const unwatch = this.watch((events) => {
-      queue.push(...events);
+      // What a node that is catching up applies may be older than what was asked for.
+      for (const event of events) if (event.index > since) queue.push(event);
       room.resolve();
     });
     signal.addEventListener("abort", onAbort);

@@ -103,6 +103,7 @@ export interface EngineChoice {
 export async function findEngines(
   wanted: DriverName | null,
   dataDir: string,
+  hasImages: boolean,
 ): Promise<EngineChoice> {
   if (wanted === "memory") {
     return {
@@ -111,7 +112,7 @@ export async function findEngines(
       open: () => new Engines([new MemoryDriver(memoryMachine())]),
     };
   }
-  const docker = wanted === "process" ? null : await findEngine(wanted === "docker");
+  const docker = wanted === "process" ? null : await findEngine(wanted === "docker" || hasImages);
   const processes = wanted !== "docker";
   const names: DriverName[] = [
     ...(docker === null ? [] : ["docker" as const]),
@@ -127,7 +128,7 @@ export async function findEngines(
     return new Engines(drivers);
   };
   const about = [
-    ...(wanted === "process" ? [] : [docker === null ? "no Docker engine" : docker.told]),
+    ...(wanted === "process" ? [] : [docker === null ? "no Docker engine answers" : docker.told]),
     ...(processes ? ["tasks without an image run as plain processes, not isolated"] : []),
   ];
   return { names, told: about.join("; "), open };
@@ -138,16 +139,21 @@ interface FoundEngine {
   open(owner: { clusterId: string; nodeId: NodeId }): Driver;
 }
 
-/** The engine that answers, else the first that may be starting; `anyway`: even where none was ever seen. */
-async function findEngine(anyway: boolean): Promise<FoundEngine | null> {
+/**
+ * The engine that answers. One that does not is kept only when it was asked for or tasks here need it
+ * (`needed`): it may be starting, and nothing is started here before it says what runs. Else its socket is
+ * a remnant, and waiting for it would hold up the processes.
+ */
+async function findEngine(needed: boolean): Promise<FoundEngine | null> {
   const known = engineAddresses(process.env);
   const there = known.filter((address) => address.kind === "tcp" || existsSync(address.path));
-  const first = there[0] ?? (anyway ? known[0] : undefined);
+  const first = there[0] ?? (needed ? known[0] : undefined);
   if (first === undefined) return null;
   // Loaded only where there may be an engine: its client is large.
   const { findDocker } = await import("../runtime/docker-client.ts");
   const { DockerDriver } = await import("../runtime/docker.ts");
   const found = await findDocker(process.env);
+  if (found === null && !needed) return null;
   return {
     told: found === null ? "a Docker engine that does not answer yet" : "Docker engine found",
     open: (owner) => new DockerDriver({ address: found ?? first, ...owner }),

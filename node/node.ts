@@ -275,6 +275,7 @@ export class Node {
       clusterId === this.#config.identity.clusterId && message.to === this.#replica.raftId;
     // Not under an id that it has lost. Under a later one than is known here: this node is behind.
     if (!isOurs || (member !== undefined && message.from < member.raftId)) return;
+    if (this.#replica.state.isRetired(message.from)) return;
     this.#routes.set(message.from, from);
     this.#replica.raft.step(message);
   }
@@ -379,7 +380,7 @@ export class Node {
       this.#applied(output.applied);
       this.#changeRole();
       if (this.#manager !== null) {
-        this.#manager.applied(output.applied);
+        this.#manager.applied(output.applied, this.#now);
         this.#manager.confirmed(output.reads);
         this.#manager.plan(this.#now);
         this.#manager.dispatch({ list: this.#members, stamp: this.#membersStamp }, this.#now);
@@ -407,7 +408,7 @@ export class Node {
   #applied(entries: readonly AppliedEntry[]): void {
     const events = entries.flatMap((entry) => entry.events);
     if (events.length > 0) {
-      this.#events.push(...events);
+      for (const event of events) this.#events.push(event);
       if (this.#events.length > EVENTS_KEPT * 1.1) this.#events = this.#events.slice(-EVENTS_KEPT);
       this.#effects.push({ kind: "events", events });
     }

@@ -85,7 +85,9 @@ async function start(
   const key = await identityKey(dataDir, opened.image.identity);
   const self = nodeIdOf(key);
   await refuseTakenPorts(settings);
-  const found = await findEngines(settings.driver, dataDir.path);
+  const before = opened.image.worker?.assignments ?? [];
+  const hasImages = before.some(({ container }) => container.image !== null);
+  const found = await findEngines(settings.driver, dataDir.path, hasImages);
   options.log(found.told);
   const facts = nodeFacts(settings, settings.worker ? found.names : [], version);
   const { image, greeting } = await enter(entry, opened.image, opened.disk, { key, facts, self });

@@ -1,10 +1,11 @@
 import type { Entry, Message } from "../consensus/message.ts";
 import type { NodeMessage } from "./core/message.ts";
+import { messageShape } from "./wire-shapes.ts";
 
 /**
  * The bytes between nodes. A frame is one message: a kind byte, then for Raft a fixed binary layout (big
  * endian; numbers as float64, exact up to 2^53), for everything else JSON in UTF-8. `decodeMessage` is the
- * gate: what it lets through has the right outline, so that the core can trust its types.
+ * gate: what it lets through has the right shape, so that the core can trust its types.
  */
 
 const RAFT = 1;
@@ -227,6 +228,9 @@ function decodeAppend(input: Reader, header: { from: number; to: number; term: n
   const prevTerm = input.count();
   const commit = input.count();
   const count = input.u32();
+  if (prevTerm > header.term || !Number.isSafeInteger(prevIndex + count)) {
+    throw new RangeError("entries beyond what can be");
+  }
   const entries: Entry[] = [];
   let termBefore = prevTerm;
   for (let i = 0; i < count; i++) {
@@ -242,39 +246,7 @@ function decodeAppend(input: Reader, header: { from: number; to: number; term: n
   return { ...header, kind: "append", prevIndex, prevTerm, commit, entries };
 }
 
-type JsonKind = Exclude<NodeMessage["kind"], "raft">;
-
-/** The outline of each message: what must be there, and of which type. */
-const OUTLINES: Readonly<Record<JsonKind, Readonly<Record<string, string>>>> = {
-  "session-open": { session: "number", facts: "object", reports: "array" },
-  "session-refused": { session: "number" },
-  "session-removed": { session: "number" },
-  "session-set": {
-    session: "number",
-    seq: "number",
-    full: "boolean",
-    upsert: "array",
-    remove: "array",
-    joinSecret: "string",
-  },
-  "session-beat": { session: "number", seq: "number" },
-  "session-beat-reply": { session: "number" },
-  "session-reports": { session: "number", batch: "number", reports: "array" },
-  "session-reports-ack": { session: "number", batch: "number" },
-  forward: { id: "number", request: "object" },
-  forwarded: { id: "number", outcome: "object" },
-};
-
-const BY_KIND = new Map(Object.entries(OUTLINES));
-
+/** The message stays as it was sent, its fields in their order: a command's digest must not depend on its way. */
 function isJsonMessage(value: unknown): value is NodeMessage {
-  if (typeof value !== "object" || value === null || !("kind" in value)) return false;
-  const outline = typeof value.kind === "string" ? BY_KIND.get(value.kind) : undefined;
-  if (outline === undefined) return false;
-  const fields = new Map<string, unknown>(Object.entries(value));
-  return Object.entries(outline).every(([name, type]) => {
-    const field = fields.get(name);
-    if (type === "array") return Array.isArray(field);
-    return typeof field === type && field !== null;
-  });
+  return messageShape.safeParse(value).success;
 }

@@ -84,12 +84,15 @@ describe("from assignment to running", () => {
     expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
   });
 
-  test("another spec under the same task id is a bug", () => {
+  test("a task keeps the spec that it was first told, whatever its node is called later", () => {
     const bench = new Bench().running();
     const { container } = assignment();
-    expect(() => bench.assign(assignment({ container: { ...container, image: "other" } }))).toThrow(
-      "another spec",
-    );
+    const renamed = { ...container, publishAddress: "127.0.0.9" };
+    bench.assign(assignment({ container: renamed }));
+    expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
+    bench.assign(assignment({ container: renamed, desired: "stopped" }));
+    expect(bench.last.steps).toMatchObject([{ kind: "stop" }]);
+    expect(bench.last.memory?.assignments).toMatchObject([{ container, desired: "stopped" }]);
   });
 
   test("steps of unknown tasks, or others than are in flight, are bugs", () => {

@@ -1,4 +1,4 @@
-import { assert, present } from "../lib/assert.ts";
+import { present } from "../lib/assert.ts";
 import type { Millis, TaskId } from "../state/ids.ts";
 import type { TaskReport } from "../state/task.ts";
 import { isTerminal } from "../state/task.ts";
@@ -172,17 +172,14 @@ export class Worker {
     const task = this.#tasks.get(assignment.task);
     const current = task?.assignment ?? null;
     if (current !== null) {
-      const { desired } = current;
-      assert(
-        sameValue({ ...current, desired: null }, { ...assignment, desired: null }),
-        `task ${assignment.task} was assigned again with another spec`,
-      );
-      if (desired === assignment.desired || desired === "stopped") return;
+      if (current.desired === assignment.desired || current.desired === "stopped") return;
     }
     this.#memoryChanged = true;
-    if (task === undefined)
-      this.#tasks.set(assignment.task, newTask(assignment.task, assignment, null));
-    else assigned(task, assignment, now);
+    // A task keeps what it was first told: its node's name or address, or the orch that wrote the
+    // assignment, may be another by now, and its container was made from the first.
+    const kept = current === null ? assignment : { ...current, desired: assignment.desired };
+    if (task === undefined) this.#tasks.set(kept.task, newTask(kept.task, kept, null));
+    else assigned(task, kept, now);
   }
 
   /** Takes the steps that are due and hands out what has changed. */
@@ -211,11 +208,22 @@ export class Worker {
       if (this.#starting + this.#creating >= MAX_STARTING) break;
       steps.push(this.#begin(task, "start", now));
     }
-    for (const task of creates) {
+    for (const task of this.#isClearing() ? [] : creates) {
       if (this.#creating >= MAX_CREATING || this.#starting + this.#creating >= MAX_STARTING) break;
       steps.push(this.#begin(task, "create", now));
     }
     return { steps, reports: this.#changedReports(), memory: this.#changedMemory(), wakeAtMs };
+  }
+
+  /**
+   * Whether a container that is no longer wanted still runs. Nothing new is made before it has ended: the
+   * manager counts its port and its memory as free already.
+   */
+  #isClearing(): boolean {
+    if (!this.#informed) return false;
+    return [...this.#tasks.values()].some(
+      ({ assignment, container }) => assignment === null && container === "running",
+    );
   }
 
   /** No step leads on from here: the task may be over, or forgotten. */
@@ -261,16 +269,4 @@ function isWaiting(task: WorkerTask, now: Millis): boolean {
   if (task.waitUntilMs === null || task.waitUntilMs <= now) return false;
   task.waitUntilMs = Math.min(task.waitUntilMs, now + task.waitMs);
   return true;
-}
-
-/** Whether two values of plain data say the same; the order of keys says nothing. */
-function sameValue(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
-  const left = Object.entries(a);
-  const right = new Map<string, unknown>(Object.entries(b));
-  return (
-    left.length === right.size &&
-    left.every(([key, value]) => right.has(key) && sameValue(value, right.get(key)))
-  );
 }

@@ -65,7 +65,8 @@ export function reconcile(job: Job, service: ServiceSpec, slots: Slots, now: Mil
     ) {
       outdated.push(newest);
     } else if (!isUp(newest)) {
-      inTransition += 1;
+      // A slot that never had a task may wait for the room that the update itself makes.
+      if (newest.state !== "pending" || newest.previous !== null) inTransition += 1;
       if (newest.desired === "running" && newest.state === "pending")
         waitOn(gap, tasks, newest, version, job, now);
     }

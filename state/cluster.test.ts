@@ -333,17 +333,20 @@ describe("keys", () => {
     expect(cluster.state.jobs.get("j")?.stopped).toEqual([]);
     expect(code(cluster.apply(stop, "k2"))).toBe("done true 1");
     expect(code(cluster.apply(stop, "k2"))).toBe("done true 1");
-    expect(cluster.state.answered("k2")).toEqual({ kind: "done", changed: true, version: 1 });
-    expect(cluster.state.answered("k3")).toBeUndefined();
+    expect(cluster.state.answered("k2", stop)).toEqual({ kind: "done", changed: true, version: 1 });
+    expect(cluster.state.answered("k3", stop)).toBeUndefined();
+    const other = { kind: "job-stop", job: "j", service: "s" } as const;
+    expect(code(cluster.apply(other, "k2"))).toBe("conflict");
+    expect(cluster.state.answered("k2", other)).toMatchObject({ fault: { code: "conflict" } });
   });
 
   it("forgets the oldest keys beyond 10,000", () => {
     const cluster = new TestCluster();
-    for (let i = 0; i < 10_001; i++)
-      cluster.apply({ kind: "job-stop", job: "j", service: null }, `k${i}`);
-    expect(cluster.state.answered("k0")).toBeUndefined();
-    expect(cluster.state.answered("k1")).toBeDefined();
-    expect(cluster.state.answered("k10000")).toBeDefined();
+    const stop = { kind: "job-stop", job: "j", service: null } as const;
+    for (let i = 0; i < 10_001; i++) cluster.apply(stop, `k${i}`);
+    expect(cluster.state.answered("k0", stop)).toBeUndefined();
+    expect(cluster.state.answered("k1", stop)).toBeDefined();
+    expect(cluster.state.answered("k10000", stop)).toBeDefined();
   });
 });
 

@@ -1,5 +1,5 @@
 import { assert, unreachable } from "../lib/assert.ts";
-import type { Fault } from "../lib/errors.ts";
+import { type Fault, fault } from "../lib/errors.ts";
 import type { Allocation } from "./allocation.ts";
 import { applyJobPut, applyJobStop, applyTaskStop } from "./apply-jobs.ts";
 import { applyAdmit, applyFacts, applyInit, applyLiveness } from "./apply-nodes.ts";
@@ -10,6 +10,7 @@ import { checkOutline } from "./envelope-outline.ts";
 import type { Index, Millis, NodeId, TaskId } from "./ids.ts";
 import { nodeId } from "./ids.ts";
 import type { NodeRecord } from "./node-record.ts";
+import { RollingHash } from "./rolling-hash.ts";
 import type { JobSpec } from "./spec.ts";
 import type { Change } from "./tables.ts";
 import { Tables } from "./tables.ts";
@@ -59,7 +60,7 @@ const MAX_KEYS = 10_000;
  */
 export class ClusterState {
   readonly #tables = new Tables();
-  readonly #answers = new Map<string, Outcome>();
+  readonly #answers = new Map<string, { readonly command: string; readonly outcome: Outcome }>();
   #lastIndex: Index = 0;
 
   /** Empty before the cluster was founded. */
@@ -143,9 +144,22 @@ export class ClusterState {
     return this.#tables.tasks.nodeChangedIndex(node);
   }
 
-  /** What became of the command with this idempotency key; undefined: not seen, or long ago. */
-  answered(key: string): Outcome | undefined {
-    return this.#answers.get(key);
+  /**
+   * What became of the command with this idempotency key; undefined: not seen, or long ago. Another
+   * command under the same key is refused: its user would take the first one's answer for its own.
+   */
+  answered(key: string, command: Command): Outcome | undefined {
+    const known = this.#answers.get(key);
+    if (known === undefined || known.command === digestOf(command)) return known?.outcome;
+    return {
+      kind: "refused",
+      fault: fault(
+        "conflict",
+        `the idempotency key "${key}" was used for another write`,
+        "Make a new key for every write; repeat one only for the very same write.",
+        { key },
+      ),
+    };
   }
 
   /** 16 hexadecimal digits over every change so far: equal on every replica at the same index. */
@@ -164,16 +178,16 @@ export class ClusterState {
       "entries are applied once and in order",
     );
     this.#lastIndex = index;
-    const known = envelope.key === null ? undefined : this.#answers.get(envelope.key);
+    const known = envelope.key === null ? undefined : this.answered(envelope.key, envelope.command);
     if (known !== undefined) return { outcome: known, events: [] };
     const change: Change = { index, timeMs: envelope.timeMs, events: [] };
     const outcome = dispatch(this.#tables, envelope.command, change);
-    if (envelope.key !== null) this.#remember(envelope.key, outcome);
+    if (envelope.key !== null) this.#remember(envelope.key, envelope.command, outcome);
     return { outcome, events: change.events };
   }
 
-  #remember(key: string, outcome: Outcome): void {
-    this.#answers.set(key, outcome);
+  #remember(key: string, command: Command, outcome: Outcome): void {
+    this.#answers.set(key, { command: digestOf(command), outcome });
     this.#tables.hash.add(`${key} ${JSON.stringify(outcome)}`);
     if (this.#answers.size <= MAX_KEYS) return;
     // A map gives its keys in the order they came: the first is the oldest.
@@ -182,6 +196,12 @@ export class ClusterState {
       break;
     }
   }
+}
+
+function digestOf(command: Command): string {
+  const hash = new RollingHash();
+  hash.add(JSON.stringify(command));
+  return hash.digest();
 }
 
 function dispatch(tables: Tables, command: Command, change: Change): Outcome {

@@ -3,7 +3,10 @@ import { fault } from "../lib/errors.ts";
 import type { JobSpec, ServiceSpec } from "./spec.ts";
 
 const JOB_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
-const SERVICE_NAME = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$/;
+/** No dots: a slot is named `<job>.<service>.<n>`. */
+const SERVICE_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$/;
+/** A worker's assignments travel as one message: hundreds of tasks with a spec of this size still fit. */
+const MAX_SERVICE_CHARACTERS = 32 * 1024;
 const MAX_SERVICES = 1000;
 const MAX_REPLICAS = 100_000;
 const MAX_LIST = 1000;
@@ -46,7 +49,10 @@ function jobProblem(spec: JobSpec): string | null {
 
 function serviceProblem(service: ServiceSpec): string | null {
   if (!SERVICE_NAME.test(service.name)) {
-    return "a service's name has 1 to 63 of letters, digits, ., - and _ and starts with a letter or digit";
+    return "a service's name has 1 to 63 of letters, digits, - and _ and starts with a letter or digit";
+  }
+  if (JSON.stringify(service).length > MAX_SERVICE_CHARACTERS) {
+    return `service "${service.name}" is larger than 32 KiB: put large values into files of a volume`;
   }
   const { reservations, limits, restart } = service;
   const bounds: readonly (readonly [string, number | null, number, number])[] = [

@@ -31,7 +31,7 @@ const API_TYPES = ["node/core/view-types.ts"];
 const CORE = [
   /^(lib|consensus|state|scheduler)\//,
   /^runtime\/(worker[a-z-]*|memory|exit-message|engine)\.ts$/,
-  /^node\/(node|storage|network|wire)\.ts$/,
+  /^node\/(node|storage|network)\.ts$/,
   /^node\/core\//,
 ];
 /** They describe the shell to the core, so that their types may speak of promises. */

@@ -54,21 +54,36 @@ export async function dev(
     if (!silent) note(`Starting ${nodes} ${nodes === 1 ? "node" : "nodes"}`);
     const driver = flags.driver === undefined ? {} : { driver: flags.driver };
     cluster = await startDevCluster({ nodes, ...driver, signal: stopping.asked });
-    for (const node of cluster.nodes) {
+    const dead = new AbortController();
+    const { nodes: members } = cluster;
+    for (const node of members) {
       node.onDeath((how) => {
+        const goesOn = members.some(({ isRunning }) => isRunning);
+        const rest = goesOn ? "the cluster goes on" : "it was the last one";
         note(
-          `orch: node ${node.name} ended on its own (${how}); the cluster goes on. Its log: ${node.logPath}`,
+          `orch: node ${node.name} ended on its own (${how}); ${rest}. Its log: ${node.logPath}`,
         );
+        if (!goesOn) dead.abort();
       });
     }
     await writeDevPointer(cluster.hosts);
     await show(cluster, submission, { globals, silent, startedMs, signal: stopping.asked });
-    if (!stopping.asked.aborted) await once(stopping.asked, "abort");
+    await untilOver(AbortSignal.any([stopping.asked, dead.signal]));
   } catch (error) {
     // Ctrl-C while it starts is no failure: what was under way fails only because of it.
     if (!stopping.asked.aborted) throw error;
   } finally {
     await end(cluster, stopping, silent);
+  }
+}
+
+/** Signals alone do not keep a process alive: without a node left it would just end, and clean up nothing. */
+async function untilOver(over: AbortSignal): Promise<void> {
+  const alive = setInterval(() => undefined, 1_000_000);
+  try {
+    if (!over.aborted) await once(over, "abort");
+  } finally {
+    clearInterval(alive);
   }
 }
 

@@ -18,8 +18,6 @@ export interface Position {
   readonly column: number;
 }
 
-export const NO_POSITION: Position = { line: 0, column: 0 };
-
 /** The path of the problem that a file is over its size: it makes the fault `too-large`. */
 export const SIZE_PATH = "(file size)";
 

@@ -1,4 +1,4 @@
-import { NO_POSITION, type Position } from "./problem.ts";
+import type { Position } from "./problem.ts";
 
 /** A YAML document as orch reads it: every node knows its place; aliases, merges and variables are resolved. */
 export type Tree = ScalarTree | MapTree | ListTree;
@@ -28,11 +28,6 @@ export interface ListTree {
   readonly kind: "list";
   readonly items: readonly Tree[];
   readonly at: Position;
-}
-
-/** The value of a command-line flag as a tree, so that flags and files share their readers. */
-export function flagTree(text: string): ScalarTree {
-  return { kind: "scalar", value: text, source: text, untyped: true, at: NO_POSITION };
 }
 
 const SHOWN_CHARACTERS = 60;

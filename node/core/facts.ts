@@ -10,7 +10,10 @@ export function sameFacts(record: NodeFacts, facts: NodeFacts): boolean {
 
 /** The cluster may have changed the name to keep names unique. */
 function sameName(given: string, asked: string): boolean {
-  return given === asked || given.startsWith(`${asked}-`);
+  return (
+    given === asked ||
+    (given.startsWith(`${asked}-`) && /^\d+$/.test(given.slice(asked.length + 1)))
+  );
 }
 
 function outline(facts: NodeFacts): string {

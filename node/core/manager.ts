@@ -94,7 +94,7 @@ export class Manager {
 
   #write(from: NodeId, id: number, key: string, command: UserCommand, now: Millis): void {
     const { replica } = this.#context;
-    const before = replica.state.answered(key);
+    const before = replica.state.answered(key, command);
     if (before !== undefined) {
       this.#answer(from, id, this.#writeResponse(before, command));
       return;
@@ -192,14 +192,18 @@ export class Manager {
   }
 
   /** Log entries were applied: whoever waited for them hears of it, and the scheduler has work. */
-  applied(entries: readonly AppliedEntry[]): void {
+  applied(entries: readonly AppliedEntry[], now: Millis): void {
     for (const { index, term, outcome, events } of entries) {
       if (outcome?.kind === "done" && outcome.changed) this.#stateChanged = true;
       for (const { node } of events) if (node !== null) this.#sessions.touch(node);
       const waiting = this.#waiting.get(index);
       if (waiting === undefined) continue;
       this.#waiting.delete(index);
-      this.#done(waiting.waiter, waiting.term === term ? outcome : null);
+      const { waiter } = waiting;
+      const isAdmission = waiter.kind === "request" && waiter.command.kind === "node-admit";
+      // Without events the key was seen before, and the node may be long at work.
+      if (isAdmission && events.length > 0) this.#sessions.expect(waiter.command.node, now);
+      this.#done(waiter, waiting.term === term ? outcome : null);
     }
     this.#answerReads();
   }

@@ -36,7 +36,9 @@ interface Session {
 /** The manager's side of every worker session: who is there, what it was told, when it was last heard. */
 export class SessionTable {
   readonly #sessions: Map<NodeId, Session> = new Map();
-  readonly #startedAtMs: Millis;
+  /** Nodes that were admitted while this table stood, and when; until they open a session. */
+  readonly #expected: Map<NodeId, Millis> = new Map();
+  #startedAtMs: Millis;
 
   constructor(now: Millis) {
     this.#startedAtMs = now;
@@ -45,7 +47,9 @@ export class SessionTable {
   /** A worker opens a session; an older one of the same node ends. The full set is due at once. */
   open(node: NodeId, session: number, now: Millis): void {
     const known = this.#sessions.get(node);
-    if (known !== undefined && known.session > session) return;
+    // A lower number after a break is a node whose clock was set back, not a late message.
+    if (known !== undefined && known.session > session && known.brokenAtMs === null) return;
+    this.#expected.delete(node);
     this.#sessions.set(node, {
       session,
       node,
@@ -60,6 +64,12 @@ export class SessionTable {
       dirty: true,
       membersStamp: -1,
     });
+  }
+
+  /** The node was admitted just now, perhaps anew: it has yet to start, and an older session of it is over. */
+  expect(node: NodeId, now: Millis): void {
+    this.#sessions.delete(node);
+    this.#expected.set(node, now);
   }
 
   /** A sign of life. Returns false when there is no such session: the worker must open one. */
@@ -100,6 +110,7 @@ export class SessionTable {
 
   delete(node: NodeId): void {
     this.#sessions.delete(node);
+    this.#expected.delete(node);
   }
 
   usage(node: NodeId): { readonly usage: Usage; readonly atMs: Millis } | null {
@@ -108,6 +119,8 @@ export class SessionTable {
 
   /** The clock jumped because this process stood still: nobody is blamed for that time. */
   forgive(gapMs: number): void {
+    this.#startedAtMs += gapMs;
+    for (const [node, sinceMs] of this.#expected) this.#expected.set(node, sinceMs + gapMs);
     for (const session of this.#sessions.values()) {
       session.lastHeardMs += gapMs;
       if (session.brokenAtMs !== null) session.brokenAtMs += gapMs;
@@ -121,6 +134,8 @@ export class SessionTable {
   downAtMs(node: NodeId, lostAtMs: Millis | null): Millis {
     const known = this.#sessions.get(node);
     if (known === undefined) {
+      const expectedMs = this.#expected.get(node);
+      if (expectedMs !== undefined) return expectedMs + SESSION_GRACE_MS;
       if (lostAtMs === null) return this.#startedAtMs + SESSION_GRACE_MS;
       // A live node opens its session with a new manager within a few round trips.
       return Math.max(lostAtMs + SESSION_BROKEN_MS, this.#startedAtMs + SESSION_BROKEN_MS / 2);

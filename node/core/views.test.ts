@@ -27,14 +27,14 @@ function ask(cluster: TestCluster, query: Asked): unknown {
   return answered.kind === "ok" ? answered.body : answered.fault;
 }
 
-/** Nodes a, b, c; jobs `web` (3 tasks of `front`) and `api` (1 of `front.end`). */
+/** Nodes a, b, c; jobs `web` (3 tasks of `front`) and `api` (1 of `front_end`). */
 function busy(): TestCluster {
   const cluster = new TestCluster();
   cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "secret" });
   cluster.admit("c", "b", "a");
   const port = { container: 80, host: 8080, protocol: "tcp" } as const;
   cluster.put("web", serviceSpec("front", { replicas: 3, ports: [port] }));
-  cluster.put("api", serviceSpec("front.end"));
+  cluster.put("api", serviceSpec("front_end"));
   cluster.settle();
   return cluster;
 }
@@ -108,14 +108,14 @@ describe("tasks", () => {
   it("are listed by slot, those that are over only when asked for", () => {
     const cluster = busy();
     const all = [
-      "api.front.end.1 running",
+      "api.front_end.1 running",
       "web.front.1 running",
       "web.front.2 running",
       "web.front.3 running",
     ];
     expect(slots(cluster, {})).toEqual(all);
     expect(slots(cluster, { job: "web" })).toEqual(all.slice(1));
-    expect(slots(cluster, { service: "front.end" })).toEqual(all.slice(0, 1));
+    expect(slots(cluster, { service: "front_end" })).toEqual(all.slice(0, 1));
     cluster.apply({ kind: "job-stop", job: "web", service: null });
     cluster.settle();
     expect(slots(cluster, { job: "web" })).toEqual([]);
@@ -135,7 +135,7 @@ describe("tasks", () => {
     [{ job: "wbe" }, 'Did you mean "web"?'],
     [{ node: "q" }, "See `orch node ls`."],
     [{ job: "web", service: "fron" }, 'Did you mean "front"?'],
-    [{ service: "front.edn" }, 'Did you mean "front.end"?'],
+    [{ service: "front_edn" }, 'Did you mean "front_end"?'],
   ])("of something unknown are refused with a hint: %o", (filter, hint) => {
     const cluster = busy();
     const refusal = ask(cluster, { ...ALL, ...filter });
@@ -157,9 +157,9 @@ describe("tasks", () => {
       finishedAt: null,
     });
     expect(ask(cluster, { kind: "task", task: "web.front.2" })).toEqual(view);
-    expect(ask(cluster, { kind: "task", task: "api.front.end.1" })).toMatchObject({
+    expect(ask(cluster, { kind: "task", task: "api.front_end.1" })).toMatchObject({
       job: "api",
-      service: "front.end",
+      service: "front_end",
     });
     for (const none of ["web.front.9", "web.front", "zz-1", ""]) {
       expect(ask(cluster, { kind: "task", task: none })).toMatchObject({ code: "not-found" });

@@ -129,6 +129,7 @@ export class Host {
     this.stalledUntilMs = 0;
     this.disk.crash(this.#prng);
     this.#requests.clear();
+    this.#requestCount = this.life * 1_000_000;
   }
 
   pause(): void {

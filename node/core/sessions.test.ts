@@ -1,0 +1,273 @@
+import { describe, expect, it } from "vitest";
+import { idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
+import { SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
+import type { Member, SessionSet } from "./message.ts";
+import { SessionTable } from "./sessions.ts";
+
+const START = 1_000_000;
+const A = idOf("a");
+const USAGE = { cpuMilli: 1, memoryMib: 2, diskMib: 3, load1Milli: 4 };
+
+function sessions(): SessionTable {
+  return new SessionTable(START);
+}
+
+describe("when a node is taken for down", () => {
+  it("after the grace time of a new manager, if it never spoke", () => {
+    expect(sessions().downAtMs(A, null)).toBe(START + SESSION_GRACE_MS);
+  });
+
+  it("much sooner when its stream was seen to break, but not before it could open a session", () => {
+    expect(sessions().downAtMs(A, START - 100)).toBe(START - 100 + SESSION_BROKEN_MS);
+    expect(sessions().downAtMs(A, START - 60_000)).toBe(START + SESSION_BROKEN_MS / 2);
+  });
+
+  it("when its session was silent for too long", () => {
+    const table = sessions();
+    table.open(A, 1, START + 10_000);
+    expect(table.downAtMs(A, null)).toBe(START + 10_000 + SESSION_SILENT_MS);
+    expect(table.heard(A, 1, START + 12_000)).toBe(true);
+    expect(table.downAtMs(A, null)).toBe(START + 12_000 + SESSION_SILENT_MS);
+  });
+
+  it("soon after its stream broke, counted from the first break, unless it speaks again", () => {
+    const table = sessions();
+    table.open(A, 1, START);
+    table.peerLost(A, START + 1000);
+    table.peerLost(A, START + 2000);
+    expect(table.downAtMs(A, null)).toBe(START + 1000 + SESSION_BROKEN_MS);
+    table.heard(A, 1, START + 2100);
+    expect(table.downAtMs(A, null)).toBe(START + 2100 + SESSION_SILENT_MS);
+  });
+
+  it("never from what was known before its session: an open is a sign of life", () => {
+    const table = sessions();
+    table.open(A, 1, START + 50);
+    expect(table.downAtMs(A, START - 60_000)).toBe(START + 50 + SESSION_SILENT_MS);
+  });
+
+  it("after its grace, when it was admitted while this manager led", () => {
+    const table = sessions();
+    table.open(A, 1, START);
+    table.peerLost(A, START + 100);
+    table.expect(A, START + 60_000);
+    expect(table.has(A)).toBe(false);
+    expect(table.downAtMs(A, null)).toBe(START + 60_000 + SESSION_GRACE_MS);
+    expect(table.downAtMs(idOf("b"), null)).toBe(START + SESSION_GRACE_MS);
+  });
+});
+
+describe("a manager that stood still", () => {
+  it("blames nobody for that time", () => {
+    const table = sessions();
+    table.open(A, 1, START);
+    table.open(idOf("b"), 1, START);
+    table.peerLost(idOf("b"), START + 100);
+    table.forgive(7000);
+    expect(table.downAtMs(A, null)).toBe(START + 7000 + SESSION_SILENT_MS);
+    expect(table.downAtMs(idOf("b"), null)).toBe(START + 7100 + SESSION_BROKEN_MS);
+  });
+
+  it("nor those that it has not heard of yet", () => {
+    const table = sessions();
+    table.expect(idOf("b"), START + 1000);
+    table.forgive(7000);
+    expect(table.downAtMs(A, null)).toBe(START + 7000 + SESSION_GRACE_MS);
+    expect(table.downAtMs(idOf("b"), null)).toBe(START + 8000 + SESSION_GRACE_MS);
+  });
+});
+
+describe("sessions", () => {
+  it("are known by their number: another's beat must open first", () => {
+    const table = sessions();
+    expect(table.heard(A, 1, START)).toBe(false);
+    table.open(A, 5, START);
+    expect(table.heard(A, 4, START + 1)).toBe(false);
+    expect(table.heard(A, 6, START + 1)).toBe(false);
+    expect(table.downAtMs(A, null)).toBe(START + SESSION_SILENT_MS);
+  });
+
+  it("are replaced by later ones only", () => {
+    const table = sessions();
+    table.open(A, 5, START);
+    table.open(A, 4, START + 1);
+    expect(table.heard(A, 5, START + 2)).toBe(true);
+    table.open(A, 6, START + 3);
+    expect(table.heard(A, 5, START + 4)).toBe(false);
+    expect(table.heard(A, 6, START + 4)).toBe(true);
+  });
+
+  it("keep the newest usage, with its time, through a new session", () => {
+    const table = sessions();
+    expect(table.usage(A)).toBeNull();
+    table.open(A, 1, START);
+    table.beat(A, USAGE, 0, START + 10);
+    table.beat(A, null, 0, START + 20);
+    expect(table.usage(A)).toEqual({ usage: USAGE, atMs: START + 10 });
+    table.open(A, 2, START + 30);
+    expect(table.usage(A)).toEqual({ usage: USAGE, atMs: START + 10 });
+    table.delete(A);
+    expect(table.usage(A)).toBeNull();
+    expect(table.has(A)).toBe(false);
+  });
+});
+
+const MEMBER: Member = { id: A, raftId: 1, name: "a", addresses: [], holdsLog: true };
+
+/** A manager with node a in session 1 and a job of one task on it. */
+class Manager {
+  readonly cluster = new TestCluster();
+  readonly table = sessions();
+  now = START;
+  stamp = 1;
+
+  constructor() {
+    this.cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "secret" });
+    this.cluster.admit("a");
+    this.cluster.put("web", serviceSpec("front"));
+    this.cluster.settle();
+    this.table.open(A, 1, this.now);
+  }
+
+  get task(): string {
+    return this.cluster.task("web", "front", 1).id;
+  }
+
+  /** The set that is due for node a now. */
+  set(): SessionSet | null {
+    const members = { list: [MEMBER], stamp: this.stamp };
+    const due = this.table.sets(this.cluster.state, members, this.now);
+    const [first, ...more] = due;
+    if (more.length > 0 || (first !== undefined && first.to !== A)) throw new Error("not for a");
+    return first?.message.kind === "session-set" ? first.message : null;
+  }
+
+  /** The set that is due, which must be there. */
+  due(): SessionSet {
+    const set = this.set();
+    if (set === null) throw new Error("no set is due");
+    return set;
+  }
+
+  beat(seq: number): void {
+    this.table.beat(A, null, seq, this.now);
+  }
+
+  stop(): void {
+    this.cluster.apply({ kind: "job-stop", job: "web", service: null });
+    this.cluster.pass();
+    this.table.touch(A);
+  }
+}
+
+describe("the sets of a session", () => {
+  it("begin with all: tasks, members and the secret, once", () => {
+    const manager = new Manager();
+    expect(manager.set()).toMatchObject({
+      session: 1,
+      seq: START,
+      full: true,
+      upsert: [{ task: manager.task, desired: "running" }],
+      remove: [],
+      members: [MEMBER],
+      joinSecret: "secret",
+    });
+    expect(manager.set()).toBeNull();
+  });
+
+  it("say only what changed once the first is acknowledged", () => {
+    const manager = new Manager();
+    const { seq } = manager.due();
+    manager.beat(seq);
+    manager.table.touch(A);
+    expect(manager.set()).toBeNull();
+    manager.stop();
+    expect(manager.set()).toMatchObject({
+      seq: seq + 1,
+      full: false,
+      upsert: [{ task: manager.task, desired: "stopped" }],
+      members: null,
+    });
+    expect(manager.set()).toBeNull();
+  });
+
+  it("bring members when they have changed", () => {
+    const manager = new Manager();
+    manager.beat(manager.due().seq);
+    manager.stamp += 1;
+    expect(manager.set()).toMatchObject({ full: false, upsert: [], remove: [], members: [MEMBER] });
+    expect(manager.set()).toBeNull();
+  });
+
+  it("say everything while the first is not acknowledged", () => {
+    const manager = new Manager();
+    const { seq } = manager.due();
+    manager.stop();
+    expect(manager.set()).toMatchObject({
+      seq: seq + 1,
+      full: true,
+      upsert: [{ task: manager.task, desired: "stopped" }],
+      members: [MEMBER],
+    });
+  });
+
+  it("say everything again when one was lost, and not before it can be known", () => {
+    const manager = new Manager();
+    const { seq } = manager.due();
+    manager.beat(seq);
+    manager.stop();
+    manager.due();
+    manager.now += 2000;
+    manager.beat(seq);
+    expect(manager.set()).toBeNull();
+    manager.now += 1;
+    manager.beat(seq);
+    expect(manager.set()).toMatchObject({
+      seq: seq + 2,
+      full: true,
+      upsert: [{ task: manager.task, desired: "stopped" }],
+    });
+    // An acknowledgement of the one before does not end that.
+    manager.beat(seq + 1);
+    manager.table.touch(A);
+    expect(manager.due().full).toBe(true);
+    manager.beat(seq + 3);
+    manager.table.touch(A);
+    expect(manager.set()).toBeNull();
+  });
+
+  it("go on above what was seen when the same session is opened again", () => {
+    const manager = new Manager();
+    const { seq } = manager.due();
+    manager.beat(seq);
+    manager.stop();
+    expect(manager.due().seq).toBe(seq + 1);
+    manager.table.open(A, 1, manager.now);
+    expect(manager.set()).toMatchObject({ seq: seq + 2, full: true });
+    // What was acknowledged of the session's first life counts for nothing.
+    manager.beat(seq + 1);
+    manager.table.touch(A);
+    expect(manager.due().full).toBe(true);
+  });
+
+  it("are not believed acknowledged beyond what was sent", () => {
+    const manager = new Manager();
+    manager.beat(Number.MAX_SAFE_INTEGER);
+    expect(manager.due().full).toBe(true);
+    manager.stop();
+    expect(manager.due().full).toBe(true);
+  });
+
+  it("wait until the state knows the node", () => {
+    const manager = new Manager();
+    manager.table.open(idOf("b"), 1, manager.now);
+    manager.due();
+    manager.cluster.admit("b");
+    const due = manager.table.sets(
+      manager.cluster.state,
+      { list: [MEMBER], stamp: 1 },
+      manager.now,
+    );
+    expect(due).toMatchObject([{ to: "id-b", message: { full: true, upsert: [] } }]);
+  });
+});
