@@ -30,7 +30,7 @@ export interface HostWorld {
 /** One machine: a disk and an engine that outlive its node, and the node while it runs. Performs its effects. */
 export class Host {
   readonly id: NodeId;
-  readonly facts: NodeFacts;
+  facts: NodeFacts;
   readonly disk: SimDisk = new SimDisk();
   readonly machine: ReturnType<typeof memoryMachine> = memoryMachine();
   readonly #world: HostWorld;
@@ -82,6 +82,10 @@ export class Host {
     const identity = present(image.identity, "a host starts with an identity");
     this.life += 1;
     const { life } = this;
+    // Now and then somebody starts it with other flags.
+    if (life > 1 && this.#prng.chance(200)) {
+      this.facts = { ...this.facts, publishAddress: `127.0.0.${this.#prng.between(1, 9)}` };
+    }
     const config = { identity, facts: this.facts, orchVersion: "sim" };
     this.node = new Node(config, image, this.#prng.fork(), this.now());
     this.#learn(this.node.members, this.node.members);

@@ -5,7 +5,7 @@ import { Violation } from "./checkers.ts";
 
 /** What users do meanwhile, and what they were told: nothing acknowledged may be lost, no read may be stale. */
 
-const JOBS = ["alpha", "beta", "gamma"] as const;
+const JOBS = ["alpha", "beta", "gamma", "fixed"] as const;
 
 export interface Ask {
   readonly request: Request;
@@ -126,6 +126,7 @@ function numberAt(body: unknown, name: string): number {
 }
 
 function jobSpec(prng: Prng, name: string): JobSpec {
+  if (name === "fixed") return fixedPort(prng);
   const crashing = prng.chance(200);
   return {
     name,
@@ -154,5 +155,25 @@ function jobSpec(prng: Prng, name: string): JobSpec {
         stopGraceMs: 1_000,
       },
     ],
+  };
+}
+
+/**
+ * One task that ends only when it is killed and holds a port that no other may have: its replacement must
+ * not be started where the old one still stands, or it fails for good.
+ */
+function fixedPort(prng: Prng): JobSpec {
+  const { services } = jobSpec(prng, "other");
+  return {
+    name: "fixed",
+    services: services.map((service) => ({
+      ...service,
+      image: "sim",
+      command: ["stubborn"],
+      ports: [{ container: 80, host: 8_080, protocol: "tcp" }],
+      replicas: 1,
+      restart: { ...service.restart, maxAttempts: 2 },
+      stopGraceMs: 3_000,
+    })),
   };
 }

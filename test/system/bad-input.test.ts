@@ -152,7 +152,7 @@ describe("a node", () => {
     );
     writeFileSync(join(folder, "file"), "");
     const noFolder = await start(["init"], join(folder, "file"));
-    expect(noFolder).toEqual(refused(1, /cannot make or write/u, /\S/u));
+    expect(noFolder).toEqual(refused(1, /cannot read the folder: ENOTDIR/u, /\S/u));
     mkdirSync(join(folder, "foreign"));
     writeFileSync(join(folder, "foreign", "thesis.txt"), "");
     const foreign = await start(["init"], join(folder, "foreign"));
