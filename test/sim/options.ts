@@ -22,7 +22,7 @@ export interface SimOptions {
   readonly syncMs: { readonly low: number; readonly high: number };
   /** Thousandths by which a node's clock may run fast or slow. */
   readonly clockDriftPerMille: number;
-  /** Engine steps in a thousand that fail for now. */
+  /** Engine steps in a thousand that fail, and would succeed when repeated. */
   readonly engineFaultPerMille: number;
   readonly requestEveryMs: number;
 }
