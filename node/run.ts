@@ -23,7 +23,14 @@ import { formatToken, parseToken } from "./libp2p/token.ts";
 import { nodeFacts, usageMeter } from "./machine.ts";
 import type { Network } from "./network.ts";
 import { refuseTakenPorts } from "./ports.ts";
-import type { Disk, DiskImage, DiskWrite, Identity } from "./storage.ts";
+import {
+  type Disk,
+  type DiskImage,
+  EMPTY_DISK,
+  type Identity,
+  NO_WRITE,
+  afterWrite,
+} from "./storage.ts";
 import { orchVersion } from "./version.ts";
 
 /** How the node comes to its place in a cluster. */
@@ -177,7 +184,7 @@ async function enter(
   if (entry.kind === "start") return { image, greeting: [] };
   if (entry.kind === "join") {
     const identity = await joinCluster(entry, newcomer);
-    await disk.write({ identity, hardState: null, entries: [], worker: null });
+    await disk.write({ ...NO_WRITE, identity });
     return { image: { ...image, identity }, greeting: [`  joined cluster ${identity.clusterId}`] };
   }
   const { facts, self } = newcomer;
@@ -190,16 +197,7 @@ async function enter(
     `  founded cluster ${clusterId}`,
     `  add a machine:  orch node join ${hostPortOf(facts.addresses[0])} --token ${token}`,
   ];
-  return { image: imageOf(write), greeting };
-}
-
-function imageOf(write: DiskWrite): DiskImage {
-  return {
-    identity: write.identity,
-    hardState: write.hardState ?? { term: 0, vote: 0, commit: 0 },
-    entries: write.entries,
-    worker: null,
-  };
+  return { image: afterWrite(EMPTY_DISK, write), greeting };
 }
 
 function newClusterId(): string {

@@ -10,24 +10,18 @@ import type { Effect, Event } from "./core/effect.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Query, Request, Response, UserCommand } from "./core/request.ts";
 import { Node } from "./node.ts";
-import { type DiskImage, type DiskWrite, EMPTY_DISK, type Identity } from "./storage.ts";
+import {
+  type DiskImage,
+  type DiskWrite,
+  EMPTY_DISK,
+  type Identity,
+  afterWrite,
+} from "./storage.ts";
 import { decodeMessage, encodeMessage } from "./wire.ts";
 
 /** Whole nodes for tests: disk, network and time move by the test's hand, and all of it at once. */
 
 export const SECRET = "c2VjcmV0";
-
-/** What a disk holds after a write. */
-function stored(image: DiskImage, write: DiskWrite): DiskImage {
-  const [first] = write.entries;
-  const kept = image.entries.filter(({ index }) => first === undefined || index < first.index);
-  return {
-    identity: write.identity ?? image.identity,
-    hardState: write.hardState ?? image.hardState,
-    entries: [...kept, ...write.entries],
-    worker: write.worker ?? image.worker,
-  };
-}
 
 /** One node with its disk, its engine and what it did. */
 export class Machine {
@@ -91,7 +85,7 @@ export class Machine {
   /** The disk has done what it was given. */
   sync(): void {
     for (const { write, data } of this.writes.splice(0)) {
-      this.image = stored(this.image, data);
+      this.image = afterWrite(this.image, data);
       this.deliver({ kind: "persisted", write });
     }
   }
@@ -170,7 +164,7 @@ export class World {
   init(name: string): Machine {
     const facts = nodeFacts(name);
     const write = bootstrap("c1", SECRET, idOf(name), facts, this.now);
-    return this.#add(new Machine(this, name, stored(EMPTY_DISK, write)));
+    return this.#add(new Machine(this, name, afterWrite(EMPTY_DISK, write)));
   }
 
   /** Has a node admitted through a member, and starts it. */

@@ -4,7 +4,7 @@ import { encodeEnvelope } from "../../state/cluster.ts";
 import type { Command } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
-import type { DiskWrite } from "../storage.ts";
+import { type DiskWrite, NO_WRITE } from "../storage.ts";
 
 /**
  * What the first node of a new cluster has on its disk before it ever runs: a log that makes it the one
@@ -36,9 +36,9 @@ export function bootstrap(
     command(3, { kind: "node-admit", node, facts }),
   ];
   return {
+    ...NO_WRITE,
     identity: { clusterId, node, raftId, peers: [] },
     hardState: { term: 1, vote: 0, commit: entries.length },
     entries,
-    worker: null,
   };
 }

@@ -194,7 +194,7 @@ export class Replica {
     this.#next = emptyBatch();
     this.#inFlight = { write: this.#writes, batch };
     const { identity, hardState, entries, worker } = batch;
-    return { write: this.#writes, data: { identity, hardState, entries, worker } };
+    return { write: this.#writes, data: { identity, hardState, cut: null, entries, worker } };
   }
 
   #apply(entry: Entry): AppliedEntry {

@@ -9,6 +9,7 @@ import type { NodeFacts } from "../../state/node-record.ts";
 import { Checkers, Violation } from "./checkers.ts";
 import { EventQueue } from "./event-queue.ts";
 import { Host, type HostWorld } from "./host.ts";
+import { NO_WRITE } from "../../node/storage.ts";
 import { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
 import { convergence } from "./convergence.ts";
@@ -163,7 +164,7 @@ export class World implements HostWorld {
         addresses,
       }));
       const identity = { clusterId: CLUSTER, node: host.id, raftId: admitted, peers };
-      host.disk.submit({ identity, hardState: null, entries: [], worker: null });
+      host.disk.submit({ ...NO_WRITE, identity });
       host.disk.sync();
       this.#say(`${host.id} is admitted as ${admitted}`);
       host.start();
