@@ -46,22 +46,9 @@ export interface DiskImage {
 export interface DiskWrite {
   readonly identity: Identity | null;
   readonly hardState: HardState | null;
-  readonly cut: SnapshotCut | null;
+  readonly cut: LogCut | null;
   readonly entries: readonly Entry[];
   readonly worker: WorkerMemory | null;
-}
-
-/** From this write on the node begins from another snapshot, and its log with another entry. */
-export interface SnapshotCut {
-  /** Of a snapshot that `saveSnapshot` or an inbox made durable before. Older ones may be deleted afterwards. */
-  readonly meta: SnapshotMeta;
-  /** What stays of the log begins after this entry. */
-  readonly base: LogBase;
-  /**
-   * Nothing of the log stays, also beyond the base: the snapshot is another node's, and this log ends before
-   * it or contradicts it. Else the log must reach the base.
-   */
-  readonly dropLog: boolean;
 }
 
 export const NO_WRITE: DiskWrite = {
