@@ -131,6 +131,16 @@ export class Raft {
   get stableIndex(): number {
     return this.#s.log.stable;
   }
+  /** Counts what was cut off or dropped: as long as it stays, the log has only grown. */
+  get generation(): number {
+    return this.#s.log.generation;
+  }
+  get uncommittedBytes(): number {
+    return this.#s.uncommittedBytes;
+  }
+  get bounds(): RaftConfig {
+    return this.#s.config;
+  }
   get base(): LogBase {
     return this.#s.log.base;
   }
@@ -148,11 +158,21 @@ export class Raft {
     return this.#s.log.termAt(index);
   }
 
+  /** The log from `index` on, which is above the base. */
+  entriesFrom(index: number): Entry[] {
+    return this.#s.log.slice(index, Number.MAX_SAFE_INTEGER);
+  }
+
   /** What a leader knows of a member's log; undefined when it does not lead or knows none. */
   progressOf(
     id: RaftId,
   ): Pick<Progress, "match" | "next" | "state" | "recentlyActive" | "inflight"> | undefined {
     return this.#s.progress.get(id);
+  }
+
+  /** Everyone that a leader replicates to; nobody when it does not lead. */
+  followers(): RaftId[] {
+    return [...this.#s.progress.keys()].filter((id) => id !== this.#s.id);
   }
 
   /** Whether a change proposed now could be accepted. */

@@ -196,7 +196,7 @@ export function compact(s: RaftState, meta: SnapshotMeta, keepAfter: number): vo
   if (s.snapshot !== null && meta.index <= s.snapshot.index) return;
   s.snapshot = meta;
   const most = Math.min(keepAfter, meta.index, s.log.stable);
-  const base = s.log.compactTo(Math.max(most, s.log.base.index));
+  const base = most > s.log.base.index ? s.log.compactTo(most) : s.log.base;
   s.cut = { meta, base, dropLog: false };
 }
 

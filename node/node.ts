@@ -1,13 +1,20 @@
+import { NONE } from "../consensus/message.ts";
 import type { Prng } from "../lib/prng.ts";
 import { fault } from "../lib/errors.ts";
 import type { Usage } from "../runtime/engine.ts";
 import { Worker, type WorkerOutput } from "../runtime/worker.ts";
-import type { StateEvent } from "../state/cluster.ts";
+import type { ClusterState, StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import { EVENTS_KEPT, GOSSIP_MAX_MS, GOSSIP_MIN_MS, GOSSIP_PER_SECOND } from "./core/defaults.ts";
+import {
+  EVENTS_KEPT,
+  GOSSIP_MAX_MS,
+  GOSSIP_MIN_MS,
+  GOSSIP_PER_SECOND,
+  type LOG_BOUNDS,
+} from "./core/defaults.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { connectList, membersOf } from "./core/members.ts";
@@ -24,6 +31,7 @@ export interface NodeConfig {
   readonly identity: Identity;
   readonly facts: NodeFacts;
   readonly orchVersion: string;
+  readonly logBounds: typeof LOG_BOUNDS;
 }
 
 /**
@@ -58,12 +66,13 @@ export class Node {
   #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
   #now: Millis;
 
-  constructor(config: NodeConfig, image: DiskImage, prng: Prng, now: Millis) {
+  /** `state`: what the image's snapshot holds; an empty one without. */
+  constructor(config: NodeConfig, image: DiskImage, state: ClusterState, prng: Prng, now: Millis) {
     const { identity } = config;
     this.#config = config;
     this.#self = identity.node;
     this.#now = now;
-    this.#replica = new Replica(identity.raftId, image, prng);
+    this.#replica = new Replica(identity.raftId, image, state, prng, config.logBounds);
     this.#worker = new Worker({ memory: image.worker });
     const send = (to: NodeId, message: NodeMessage): void => this.#send(to, message);
     this.#requests = new Requests({
@@ -102,6 +111,11 @@ export class Node {
 
   get isManager(): boolean {
     return this.#manager !== null;
+  }
+
+  /** Whether it leads and has asked another to take over. */
+  get isHandingOver(): boolean {
+    return this.#replica.raft.transferee !== NONE;
   }
 
   get holdsLog(): boolean {
@@ -165,6 +179,15 @@ export class Node {
       case "step-done":
         this.#work(this.#worker.stepDone(event.task, event.step, event.outcome, this.#now));
         return;
+      case "snapshot-saved":
+        this.#replica.saved(event.meta);
+        return;
+      case "snapshot-fetched":
+        this.#replica.fetched(event.meta, event.state);
+        return;
+      case "hand-over":
+        this.#replica.handOver();
+        return;
       case "usage":
         this.#usage = event.usage;
         return;
@@ -177,7 +200,7 @@ export class Node {
   }
 
   #tick(): void {
-    this.#replica.raft.tick();
+    this.#replica.tick();
     this.#manager?.tick(this.#now);
     const holders = this.#members
       .filter(({ id, holdsLog }) => holdsLog && id !== this.#self)
@@ -248,6 +271,9 @@ export class Node {
       case "raft":
         this.#raft(from, message);
         return;
+      case "removed":
+        if (message.raftId === this.#replica.raftId) this.#stopRemoved();
+        return;
       case "forward":
         this.#forward(from, message.id, message.request);
         return;
@@ -275,7 +301,10 @@ export class Node {
       clusterId === this.#config.identity.clusterId && message.to === this.#replica.raftId;
     // Not under an id that it has lost. Under a later one than is known here: this node is behind.
     if (!isOurs || (member !== undefined && message.from < member.raftId)) return;
-    if (this.#replica.state.isRetired(message.from)) return;
+    if (this.#replica.state.isRetired(message.from)) {
+      this.#send(from, { kind: "removed", raftId: message.from });
+      return;
+    }
     this.#routes.set(message.from, from);
     this.#replica.raft.step(message);
   }
@@ -330,14 +359,7 @@ export class Node {
         this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
-        this.#effects.push({
-          kind: "stop",
-          fault: fault(
-            "removed",
-            "this node is no member of the cluster any more",
-            "To bring the machine back, join it again with an empty --data-dir.",
-          ),
-        });
+        this.#stopRemoved();
         return;
       case "session-beat-reply":
         this.#session.heard(from, m.session, this.#now);
@@ -346,6 +368,12 @@ export class Node {
         this.#session.acknowledged(m.session, m.batch, this.#now);
         return;
     }
+  }
+
+  #stopRemoved(): void {
+    const what = "this node is no member of the cluster any more";
+    const hint = "To bring the machine back, join it again with an empty --data-dir.";
+    this.#effects.push({ kind: "stop", fault: fault("removed", what, hint) });
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
@@ -377,6 +405,8 @@ export class Node {
       messages = [];
       for (const message of output.messages) this.#sendRaft(message);
       if (output.persist !== null) this.#persist(output.persist);
+      if (output.save !== null) this.#effects.push({ kind: "save-snapshot", ...output.save });
+      if (output.wanted !== null) this.#fetch(output.wanted);
       this.#applied(output.applied);
       this.#changeRole();
       if (this.#manager !== null) {
@@ -398,10 +428,19 @@ export class Node {
     }
   }
 
+  #fetch({ from, id }: NonNullable<ReplicaOutput["wanted"]>): void {
+    const node = this.#nodeOf(from);
+    if (node !== null) this.#effects.push({ kind: "fetch-snapshot", from: node, id });
+  }
+
+  #nodeOf(raftId: number): NodeId | null {
+    const member = this.#members.find((other) => other.raftId === raftId);
+    return member?.id ?? this.#routes.get(raftId) ?? null;
+  }
+
   #sendRaft(message: Extract<NodeMessage, { kind: "raft" }>["message"]): void {
-    const member = this.#members.find(({ raftId }) => raftId === message.to);
-    const to = member?.id ?? this.#routes.get(message.to);
-    if (to === undefined) return;
+    const to = this.#nodeOf(message.to);
+    if (to === null) return;
     this.#send(to, { kind: "raft", clusterId: this.#config.identity.clusterId, message });
   }
 

@@ -56,7 +56,13 @@ export class Machine {
     if (identity === null) throw new Error("the node was admitted");
     const config = { identity, facts: this.facts, orchVersion: "0.1.0" };
     this.writes.splice(0);
-    this.node = new Node(config, this.image, new Prng(identity.raftId), this.world.now);
+    this.node = new Node(
+      config,
+      this.image,
+      new ClusterState(),
+      new Prng(identity.raftId),
+      this.world.now,
+    );
     this.isUp = true;
     return this.node;
   }

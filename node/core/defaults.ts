@@ -21,6 +21,18 @@ export const SESSION_BROKEN_MS = 1_500;
 /** A new manager waits this long for sessions before it misses any. */
 export const SESSION_GRACE_MS = 4_000;
 
+/**
+ * A node makes a snapshot whenever it has applied this many entries since the last, and keeps the newest
+ * `keepEntries` of the log beside it, so that a follower that was away for a moment needs no snapshot.
+ */
+export const LOG_BOUNDS: { readonly snapshotEntries: number; readonly keepEntries: number } = {
+  snapshotEntries: 10_000,
+  keepEntries: 5_000,
+};
+
+/** While a follower fetches a snapshot no new one is made, up to this many times `snapshotEntries`: else it would never end. */
+export const SNAPSHOT_PATIENCE = 10;
+
 /** Two scheduling passes are at least this far apart, so that a burst of changes shares one. */
 export const PASS_MS = 20;
 
