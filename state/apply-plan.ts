@@ -55,7 +55,7 @@ function applyToTask(
       return stopTask(tables, task, step.message, change);
     case "forget": {
       if (!mayForget(tables, task)) return false;
-      tables.removeTask(task, change);
+      tables.removeTask(task);
       return true;
     }
     default:

@@ -12,7 +12,7 @@ import { nodeId } from "./ids.ts";
 import type { NodeRecord } from "./node-record.ts";
 import { RollingHash } from "./rolling-hash.ts";
 import type { JobSpec } from "./spec.ts";
-import type { Change } from "./tables.ts";
+import type { Change, FrozenTables } from "./tables.ts";
 import { Tables } from "./tables.ts";
 import type { Task, TaskState } from "./task.ts";
 
@@ -51,6 +51,19 @@ export interface StateEvent {
   readonly message: string;
 }
 
+/** The first command that came with an idempotency key, as a digest, and what became of it. */
+export interface Answer {
+  readonly command: string;
+  readonly outcome: Outcome;
+}
+
+/** A state as it was at one moment: what later changes leave alone. Every list is in its table's order. */
+export interface FrozenState extends FrozenTables {
+  readonly lastIndex: Index;
+  /** By idempotency key, the oldest first: that one is forgotten next. */
+  readonly answers: readonly (readonly [key: string, answer: Answer])[];
+}
+
 /** How many idempotency keys are remembered: minutes of writes at the highest rate, a few MB. */
 const MAX_KEYS = 10_000;
 
@@ -59,9 +72,20 @@ const MAX_KEYS = 10_000;
  * immutable; maps and lists that are handed out are live and for reading only.
  */
 export class ClusterState {
-  readonly #tables = new Tables();
-  readonly #answers = new Map<string, { readonly command: string; readonly outcome: Outcome }>();
-  #lastIndex: Index = 0;
+  readonly #tables: Tables;
+  readonly #answers: Map<string, Answer>;
+  #lastIndex: Index;
+
+  /** A new cluster's, or a snapshot's: then the parts belong to the state from now on. */
+  constructor(
+    tables: Tables = new Tables(),
+    answers: Map<string, Answer> = new Map(),
+    lastIndex: Index = 0,
+  ) {
+    this.#tables = tables;
+    this.#answers = answers;
+    this.#lastIndex = lastIndex;
+  }
 
   /** Empty before the cluster was founded. */
   get clusterId(): string {
@@ -92,10 +116,6 @@ export class ClusterState {
 
   get tasks(): ReadonlyMap<TaskId, Task> {
     return this.#tables.tasks.all;
-  }
-
-  nodeByRaftId(id: number): NodeRecord | undefined {
-    return this.#tables.nodesByRaftId.get(id);
   }
 
   /** By id or name. */
@@ -139,11 +159,6 @@ export class ClusterState {
     return this.#tables.tasks.allocated(node);
   }
 
-  /** The last log index at which any task of this node changed. */
-  nodeChangedIndex(node: NodeId): Index {
-    return this.#tables.tasks.nodeChangedIndex(node);
-  }
-
   /**
    * What became of the command with this idempotency key; undefined: not seen, or long ago. Another
    * command under the same key is refused: its user would take the first one's answer for its own.
@@ -165,6 +180,12 @@ export class ClusterState {
   /** 16 hexadecimal digits over every change so far: equal on every replica at the same index. */
   hash(): string {
     return this.#tables.hash.digest();
+  }
+
+  /** Copies lists, not records: a few milliseconds for 100,000 tasks. `snapshotChunks` writes the result. */
+  freeze(): FrozenState {
+    const answers = [...this.#answers];
+    return { ...this.#tables.freeze(), lastIndex: this.#lastIndex, answers };
   }
 
   /**

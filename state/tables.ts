@@ -4,6 +4,7 @@ import { slotName } from "./ids.ts";
 import type { NodeRecord } from "./node-record.ts";
 import { RollingHash } from "./rolling-hash.ts";
 import type { Task } from "./task.ts";
+import type { PortCursor, ServiceSlots } from "./task-table.ts";
 import { TaskTable } from "./task-table.ts";
 
 /** Where a change stands in the log, and the events that it causes. */
@@ -11,6 +12,27 @@ export interface Change {
   readonly index: Index;
   readonly timeMs: Millis;
   readonly events: StateEvent[];
+}
+
+/** What is no table. */
+export interface FrozenScalars {
+  readonly clusterId: string;
+  readonly joinSecret: string;
+  readonly membersIndex: Index;
+  readonly lastRaftId: number;
+  /** The digest over every change so far. */
+  readonly hash: string;
+}
+
+/** The tables' content at one moment, each list in its table's order. */
+export interface FrozenTables {
+  readonly scalars: FrozenScalars;
+  readonly nodes: readonly NodeRecord[];
+  readonly retiredRaftIds: readonly number[];
+  readonly jobs: readonly Job[];
+  readonly slots: readonly ServiceSlots[];
+  readonly portCursors: readonly PortCursor[];
+  readonly tasks: readonly Task[];
 }
 
 /**
@@ -22,7 +44,6 @@ export class Tables {
   joinSecret = "";
   membersIndex: Index = 0;
   readonly nodes: Map<NodeId, NodeRecord> = new Map();
-  readonly nodesByRaftId: Map<number, NodeRecord> = new Map();
   readonly nodesByName: Map<string, NodeId> = new Map();
   readonly retiredRaftIds: Set<number> = new Set();
   readonly jobs: Map<string, Job> = new Map();
@@ -48,14 +69,10 @@ export class Tables {
     const old = this.nodes.get(node.id);
     if (old !== undefined) {
       this.nodesByName.delete(old.name);
-      if (old.raftId !== node.raftId) {
-        this.nodesByRaftId.delete(old.raftId);
-        this.retiredRaftIds.add(old.raftId);
-      }
+      if (old.raftId !== node.raftId) this.retiredRaftIds.add(old.raftId);
     }
     this.nodes.set(node.id, node);
     this.nodesByName.set(node.name, node.id);
-    this.nodesByRaftId.set(node.raftId, node);
     this.membersIndex = change.index;
     this.hash.add(JSON.stringify(node));
     const moved = old?.liveness !== node.liveness;
@@ -95,9 +112,43 @@ export class Tables {
   }
 
   /** No event: that a task's record was dropped is no news of the task. */
-  removeTask(task: Task, change: Change): void {
-    this.tasks.remove(task, change.index);
+  removeTask(task: Task): void {
+    this.tasks.remove(task);
     this.hash.add(`forget ${task.id}`);
+  }
+
+  /** All that the tables hold; what follows from it (names, room on nodes, slots' tasks) is left out. */
+  freeze(): FrozenTables {
+    return {
+      scalars: {
+        clusterId: this.clusterId,
+        joinSecret: this.joinSecret,
+        membersIndex: this.membersIndex,
+        lastRaftId: this.#lastRaftId,
+        hash: this.hash.digest(),
+      },
+      nodes: [...this.nodes.values()],
+      retiredRaftIds: [...this.retiredRaftIds],
+      jobs: [...this.jobs.values()],
+      slots: this.tasks.slotOrder(),
+      portCursors: this.tasks.portCursors(),
+      tasks: [...this.tasks.all.values()],
+    };
+  }
+
+  /** For tables that nothing was put into. `scalars.hash` must be a digest. */
+  restoreScalars(scalars: FrozenScalars): void {
+    this.clusterId = scalars.clusterId;
+    this.joinSecret = scalars.joinSecret;
+    this.membersIndex = scalars.membersIndex;
+    this.#lastRaftId = scalars.lastRaftId;
+    this.hash.restore(scalars.hash);
+  }
+
+  /** Without a trace in hash and events: the node was put before. Its id and name must be new. */
+  restoreNode(node: NodeRecord): void {
+    this.nodes.set(node.id, node);
+    this.nodesByName.set(node.name, node.id);
   }
 }
 
