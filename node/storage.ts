@@ -1,6 +1,7 @@
 import type { Entry, HardState, RaftId } from "../consensus/message.ts";
 import {
   type LogBase,
+  type LogCut,
   type SnapshotId,
   type SnapshotMeta,
   WHOLE_LOG,

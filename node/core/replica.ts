@@ -7,7 +7,7 @@ import { type ProposeOutcome, Raft, type Ready, type WriteMark } from "../../con
 import type { RaftConfig } from "../../consensus/raft-state.ts";
 import type { WorkerMemory } from "../../runtime/worker-memory.ts";
 import {
-  ClusterState,
+  type ClusterState,
   type Outcome,
   type StateEvent,
   decodeEnvelope,
