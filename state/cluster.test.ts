@@ -32,15 +32,18 @@ describe("cluster and nodes", () => {
   it("is founded once", () => {
     const cluster = new TestCluster();
     expect(cluster.state.clusterId).toBe("");
-    expect(code(cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "s" }))).toBe(
-      "done true null",
-    );
-    expect(code(cluster.apply({ kind: "cluster-init", clusterId: "c2", joinSecret: "t" }))).toBe(
-      "already-initialized",
-    );
-    expect([cluster.state.clusterId, cluster.state.joinSecret, cluster.state.membersIndex]).toEqual(
-      ["c1", "s", 1],
-    );
+    expect(
+      code(
+        cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "s", featureLevel: 1 }),
+      ),
+    ).toBe("done true null");
+    expect(
+      code(
+        cluster.apply({ kind: "cluster-init", clusterId: "c2", joinSecret: "t", featureLevel: 2 }),
+      ),
+    ).toBe("already-initialized");
+    const { clusterId, joinSecret, featureLevel, membersIndex } = cluster.state;
+    expect([clusterId, joinSecret, featureLevel, membersIndex]).toEqual(["c1", "s", 1, 1]);
   });
 
   it("gives every admission a raft id of its own and retires the old one", () => {

@@ -30,7 +30,7 @@ function ask(cluster: TestCluster, query: Asked): unknown {
 /** Nodes a, b, c; jobs `web` (3 tasks of `front`) and `api` (1 of `front_end`). */
 function busy(): TestCluster {
   const cluster = new TestCluster();
-  cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "secret" });
+  cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "secret", featureLevel: 1 });
   cluster.admit("c", "b", "a");
   const port = { container: 80, host: 8080, protocol: "tcp" } as const;
   cluster.put("web", serviceSpec("front", { replicas: 3, ports: [port] }));
