@@ -370,6 +370,10 @@ describe("envelopes", () => {
   it.each([
     ["an unknown command", { command: { kind: "toString" }, timeMs: 1, key: null }],
     ["a missing field", { command: { kind: "task-stop" }, timeMs: 1, key: null }],
+    [
+      "a level that is not whole",
+      { command: { kind: "feature-level", level: 1.5 }, timeMs: 1, key: null },
+    ],
     ["no time", { command: { kind: "plan", steps: [] }, key: null }],
     ["a key of another type", { command: { kind: "plan", steps: [] }, timeMs: 1, key: 3 }],
     ["no object", 3],
