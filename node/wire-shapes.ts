@@ -59,6 +59,7 @@ const facts: z.ZodType<NodeFacts> = z.object({
   publishAddress: text,
   portRange: z.object({ first: count, last: count }),
   orchVersion: text,
+  featureLevel: count,
   mayVote: z.boolean(),
   mayWork: z.boolean(),
 });
@@ -148,13 +149,21 @@ const command: z.ZodType<UserCommand> = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("job-stop"), job: text, service: text.nullable() }),
   z.object({ kind: z.literal("task-stop"), task: taskId }),
+  z.object({
+    kind: z.literal("config-put"),
+    name: text,
+    data: text,
+    ifVersion: count.nullable(),
+  }),
+  z.object({ kind: z.literal("config-remove"), name: text, ifVersion: count.nullable() }),
   z.object({ kind: z.literal("node-admit"), node: nodeId, facts }),
 ]);
 
 const query: z.ZodType<Query> = z.discriminatedUnion("kind", [
-  z.object({ kind: z.enum(["nodes", "jobs", "cluster", "token"]) }),
+  z.object({ kind: z.enum(["nodes", "jobs", "configs", "cluster", "token"]) }),
   z.object({ kind: z.literal("node"), node: text }),
   z.object({ kind: z.literal("job"), job: text }),
+  z.object({ kind: z.literal("config"), config: text }),
   z.object({ kind: z.literal("task"), task: text }),
   z.object({
     kind: z.literal("tasks"),

@@ -22,6 +22,7 @@ type Action =
     }
   | { readonly kind: "facts"; readonly node: number; readonly size: number }
   | { readonly kind: "liveness"; readonly node: number; readonly down: boolean }
+  | { readonly kind: "leave" | "remove"; readonly node: number }
   | {
       readonly kind: "put";
       readonly job: number;
@@ -95,6 +96,8 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   }),
   fc.record({ kind: fc.constant("facts" as const), node: fc.nat(3), size: fc.nat(3) }),
   fc.record({ kind: fc.constant("liveness" as const), node: fc.nat(3), down: fc.boolean() }),
+  fc.record({ kind: fc.constant("leave" as const), node: fc.nat(3) }),
+  fc.record({ kind: fc.constant("remove" as const), node: fc.nat(3) }),
   fc.record({
     kind: fc.constant("put" as const),
     job: fc.nat(1),
@@ -165,6 +168,12 @@ function perform(cluster: TestCluster, step: Action, plans: (readonly PlanStep[]
       break;
     case "liveness":
       cluster.liveness(NODES[step.node] ?? "a", step.down ? "down" : "ready");
+      break;
+    case "leave":
+      cluster.apply({ kind: "node-leave", node: idOf(NODES[step.node] ?? "a") });
+      break;
+    case "remove":
+      cluster.apply({ kind: "node-remove", node: idOf(NODES[step.node] ?? "a") });
       break;
     case "put": {
       const services = step.services.map((spec, i) => ({ ...spec, name: SERVICES[i] ?? "s" }));
@@ -301,7 +310,7 @@ function violations(before: Task | undefined, after: Task, state: ClusterState):
       found.push(`${after.id} wanted again`);
   }
   if (after.state !== "assigned" || before?.state === "assigned") return found;
-  if (node?.liveness !== "ready" || !node.mayWork)
+  if (node?.liveness !== "ready" || node.leaving || !node.mayWork)
     return [...found, `${after.id}: its node takes no tasks`];
   const { cpuMilli, memoryMib } = state.allocated(node.id).resources;
   if (cpuMilli > node.resources.cpuMilli || memoryMib > node.resources.memoryMib)

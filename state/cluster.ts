@@ -1,11 +1,14 @@
 import { assert, unreachable } from "../lib/assert.ts";
 import { type Fault, fault } from "../lib/errors.ts";
 import type { Allocation } from "./allocation.ts";
-import { applyJobPut, applyJobStop, applyTaskStop } from "./apply-jobs.ts";
-import { applyAdmit, applyFacts, applyInit, applyLiveness } from "./apply-nodes.ts";
+import { applyFeatureLevel, applyInit, applyRecover } from "./apply-cluster.ts";
+import { applyConfigPut, applyConfigRemove, applyConfigRestore } from "./apply-configs.ts";
+import { applyJobPut, applyJobRestore, applyJobStop, applyTaskStop } from "./apply-jobs.ts";
+import { applyAdmit, applyFacts, applyLeave, applyLiveness, applyRemove } from "./apply-nodes.ts";
 import { applyPlan } from "./apply-plan.ts";
 import { applyReports } from "./apply-reports.ts";
 import type { Command, Envelope } from "./command.ts";
+import type { Config } from "./config.ts";
 import { checkOutline } from "./envelope-outline.ts";
 import type { Index, Millis, NodeId, TaskId } from "./ids.ts";
 import { nodeId } from "./ids.ts";
@@ -30,7 +33,7 @@ export interface Job {
   readonly modifiedIndex: number;
 }
 
-/** What became of a command; `version` is the job's after it, null when it was not about a job. */
+/** What became of a command; `version` is the job's or config's after it, null when it is about neither. */
 export type Outcome =
   | { readonly kind: "done"; readonly changed: boolean; readonly version: number | null }
   | { readonly kind: "refused"; readonly fault: Fault };
@@ -39,13 +42,15 @@ export type Outcome =
 export interface StateEvent {
   readonly index: Index;
   readonly timeMs: Millis;
-  readonly type: "task" | "node" | "job" | "cluster";
+  readonly type: "task" | "node" | "job" | "config" | "cluster";
   readonly job: string | null;
   readonly service: string | null;
   /** `<job>.<service>.<n>` */
   readonly slot: string | null;
   readonly task: TaskId | null;
   readonly node: NodeId | null;
+  /** A config's name. */
+  readonly config: string | null;
   readonly from: string | null;
   readonly to: string | null;
   readonly message: string;
@@ -96,6 +101,11 @@ export class ClusterState {
     return this.#tables.joinSecret;
   }
 
+  /** What log entries may hold: see feature-level.ts. 0 before the cluster was founded. */
+  get featureLevel(): number {
+    return this.#tables.featureLevel;
+  }
+
   /** The log index of the last command that was applied. */
   get lastIndex(): Index {
     return this.#lastIndex;
@@ -118,13 +128,17 @@ export class ClusterState {
     return this.#tables.tasks.all;
   }
 
+  get configs(): ReadonlyMap<string, Config> {
+    return this.#tables.configs;
+  }
+
   /** By id or name. */
   findNode(idOrName: string): NodeRecord | undefined {
     const { nodes, nodesByName } = this.#tables;
     return nodes.get(nodeId(idOrName)) ?? nodes.get(nodesByName.get(idOrName) ?? nodeId(""));
   }
 
-  /** Whether the raft id belonged to a node that was admitted again under another. */
+  /** Whether the raft id belonged to a node that was removed, or admitted again under another. */
   isRetired(raftId: number): boolean {
     return this.#tables.retiredRaftIds.has(raftId);
   }
@@ -229,18 +243,34 @@ function dispatch(tables: Tables, command: Command, change: Change): Outcome {
   switch (command.kind) {
     case "cluster-init":
       return applyInit(tables, command, change);
+    case "cluster-recover":
+      return applyRecover(tables, command, change);
+    case "feature-level":
+      return applyFeatureLevel(tables, command, change);
     case "node-admit":
       return applyAdmit(tables, command, change);
     case "node-facts":
       return applyFacts(tables, command, change);
     case "node-liveness":
       return applyLiveness(tables, command, change);
+    case "node-leave":
+      return applyLeave(tables, command, change);
+    case "node-remove":
+      return applyRemove(tables, command, change);
     case "job-put":
       return applyJobPut(tables, command, change);
     case "job-stop":
       return applyJobStop(tables, command, change);
+    case "job-restore":
+      return applyJobRestore(tables, command, change);
     case "task-stop":
       return applyTaskStop(tables, command, change);
+    case "config-put":
+      return applyConfigPut(tables, command, change);
+    case "config-remove":
+      return applyConfigRemove(tables, command, change);
+    case "config-restore":
+      return applyConfigRestore(tables, command, change);
     case "plan":
       return { kind: "done", changed: applyPlan(tables, command, change), version: null };
     case "task-reports":

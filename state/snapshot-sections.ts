@@ -5,6 +5,7 @@ import { MAX_REPLICAS } from "./job-check.ts";
 import {
   check,
   checkAnswer,
+  checkConfigRow,
   checkJob,
   checkNode,
   checkSpec,
@@ -145,6 +146,14 @@ export const SECTIONS: Readonly<Record<SectionName, Section>> = {
       check(slot !== undefined, `task ${task.id}'s slot was not named before it`);
       if (slot.length === 0) into.emptySlots -= 1;
       tasks.put(task);
+    },
+  },
+  configs: {
+    rows: ({ configs }) => each(configs, (config) => config),
+    load(row, { tables }) {
+      checkConfigRow(row);
+      check(!tables.configs.has(row.name), `config "${row.name}" comes twice`);
+      tables.configs.set(row.name, row);
     },
   },
   answers: {

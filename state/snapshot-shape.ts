@@ -1,4 +1,5 @@
 import type { Answer, Job } from "./cluster.ts";
+import type { Config } from "./config.ts";
 import type { NodeRecord } from "./node-record.ts";
 import type { ServiceSpec } from "./spec.ts";
 import type { FrozenScalars } from "./tables.ts";
@@ -46,9 +47,20 @@ const NODE: Outline<NodeRecord> = {
   orchVersion: "text",
   mayVote: "flag",
   mayWork: "flag",
+  featureLevel: "integer",
+  leaving: "flag",
   raftId: "integer",
   liveness: "text",
   joinedAtMs: "integer",
+  modifiedIndex: "integer",
+};
+
+const CONFIG: Outline<Config> = {
+  name: "text",
+  version: "integer",
+  data: "text",
+  createdAtMs: "integer",
+  updatedAtMs: "integer",
   modifiedIndex: "integer",
 };
 
@@ -93,6 +105,8 @@ const SCALARS: Outline<FrozenScalars & { readonly lastIndex: number }> = {
   joinSecret: "text",
   membersIndex: "integer",
   lastRaftId: "integer",
+  featureLevel: "integer",
+  configFloor: "integer",
   hash: "text",
   lastIndex: "integer",
 };
@@ -104,6 +118,10 @@ export function checkNode(value: unknown): asserts value is NodeRecord {
   checkOutline(value, NODE, "a node");
   const { liveness } = value;
   check(liveness === "ready" || liveness === "down", "a node's liveness is neither ready nor down");
+}
+
+export function checkConfigRow(value: unknown): asserts value is Config {
+  checkOutline(value, CONFIG, "a config");
 }
 
 export function checkSpec(value: unknown): asserts value is ServiceSpec {

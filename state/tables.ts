@@ -1,4 +1,5 @@
 import type { Job, StateEvent } from "./cluster.ts";
+import type { Config } from "./config.ts";
 import type { Index, Millis, NodeId } from "./ids.ts";
 import { slotName } from "./ids.ts";
 import type { NodeRecord } from "./node-record.ts";
@@ -20,6 +21,8 @@ export interface FrozenScalars {
   readonly joinSecret: string;
   readonly membersIndex: Index;
   readonly lastRaftId: number;
+  readonly featureLevel: number;
+  readonly configFloor: number;
   /** The digest over every change so far. */
   readonly hash: string;
 }
@@ -33,6 +36,7 @@ export interface FrozenTables {
   readonly slots: readonly ServiceSlots[];
   readonly portCursors: readonly PortCursor[];
   readonly tasks: readonly Task[];
+  readonly configs: readonly Config[];
 }
 
 /**
@@ -42,12 +46,16 @@ export interface FrozenTables {
 export class Tables {
   clusterId = "";
   joinSecret = "";
+  featureLevel = 0;
   membersIndex: Index = 0;
   readonly nodes: Map<NodeId, NodeRecord> = new Map();
   readonly nodesByName: Map<string, NodeId> = new Map();
   readonly retiredRaftIds: Set<number> = new Set();
   readonly jobs: Map<string, Job> = new Map();
   readonly tasks: TaskTable = new TaskTable();
+  readonly configs: Map<string, Config> = new Map();
+  /** The highest version that any removed config had: the versions of new ones begin above it. */
+  configFloor = 0;
   readonly hash: RollingHash = new RollingHash();
   #lastRaftId = 0;
 
@@ -57,12 +65,20 @@ export class Tables {
     return this.#lastRaftId;
   }
 
-  found(clusterId: string, joinSecret: string, change: Change): void {
+  /** Says which cluster this is: when it is founded, and when it is recovered as another one. */
+  identify(clusterId: string, joinSecret: string, change: Change, message: string): void {
     this.clusterId = clusterId;
     this.joinSecret = joinSecret;
     this.membersIndex = change.index;
     this.hash.add(`cluster ${clusterId} ${joinSecret}`);
-    change.events.push({ ...blank(change, "cluster"), message: "the cluster was founded" });
+    change.events.push({ ...blank(change, "cluster"), message });
+  }
+
+  /** `message`: of the event; null: none, the level came with the cluster. */
+  putFeatureLevel(level: number, change: Change, message: string | null): void {
+    this.featureLevel = level;
+    this.hash.add(`feature level ${level}`);
+    if (message !== null) change.events.push({ ...blank(change, "cluster"), message });
   }
 
   putNode(node: NodeRecord, change: Change, message: string): void {
@@ -85,10 +101,35 @@ export class Tables {
     });
   }
 
+  /** The record goes, its name is free again and its raft id retired. Its tasks are the caller's. */
+  removeNode(node: NodeRecord, change: Change, message: string): void {
+    this.nodes.delete(node.id);
+    this.nodesByName.delete(node.name);
+    this.retiredRaftIds.add(node.raftId);
+    this.membersIndex = change.index;
+    this.hash.add(`remove ${node.id} ${node.raftId}`);
+    const moved = { from: node.liveness, to: "left" };
+    change.events.push({ ...blank(change, "node"), node: node.id, ...moved, message });
+  }
+
   putJob(job: Job, change: Change, service: string | null, message: string): void {
     this.jobs.set(job.name, job);
     this.hash.add(JSON.stringify(job));
     change.events.push({ ...blank(change, "job"), job: job.name, service, message });
+  }
+
+  putConfig(config: Config, change: Change, message: string): void {
+    this.configs.set(config.name, config);
+    this.hash.add(JSON.stringify(config));
+    change.events.push({ ...blank(change, "config"), config: config.name, message });
+  }
+
+  removeConfig(config: Config, change: Change): void {
+    this.configs.delete(config.name);
+    this.configFloor = Math.max(this.configFloor, config.version);
+    this.hash.add(`remove config ${config.name}`);
+    const message = `removed at version ${config.version}`;
+    change.events.push({ ...blank(change, "config"), config: config.name, message });
   }
 
   /** `message`: of the event; null: the change is too small for one. */
@@ -125,6 +166,8 @@ export class Tables {
         joinSecret: this.joinSecret,
         membersIndex: this.membersIndex,
         lastRaftId: this.#lastRaftId,
+        featureLevel: this.featureLevel,
+        configFloor: this.configFloor,
         hash: this.hash.digest(),
       },
       nodes: [...this.nodes.values()],
@@ -133,6 +176,7 @@ export class Tables {
       slots: this.tasks.slotOrder(),
       portCursors: this.tasks.portCursors(),
       tasks: [...this.tasks.all.values()],
+      configs: [...this.configs.values()],
     };
   }
 
@@ -142,6 +186,8 @@ export class Tables {
     this.joinSecret = scalars.joinSecret;
     this.membersIndex = scalars.membersIndex;
     this.#lastRaftId = scalars.lastRaftId;
+    this.featureLevel = scalars.featureLevel;
+    this.configFloor = scalars.configFloor;
     this.hash.restore(scalars.hash);
   }
 
@@ -162,6 +208,7 @@ function blank(change: Change, type: StateEvent["type"]): StateEvent {
     slot: null,
     task: null,
     node: null,
+    config: null,
     from: null,
     to: null,
     message: "",

@@ -14,7 +14,7 @@ export type Request =
 /** The commands that a request may carry; all others are the manager's own. */
 export type UserCommand = Extract<
   Command,
-  { kind: "job-put" | "job-stop" | "task-stop" | "node-admit" }
+  { kind: "job-put" | "job-stop" | "task-stop" | "config-put" | "config-remove" | "node-admit" }
 >;
 
 export type Query =
@@ -33,6 +33,8 @@ export type Query =
     }
   /** By task id, or by slot name: its newest task. */
   | { readonly kind: "task"; readonly task: string }
+  | { readonly kind: "configs" }
+  | { readonly kind: "config"; readonly config: string }
   | { readonly kind: "cluster" }
   | { readonly kind: "token" };
 

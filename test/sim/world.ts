@@ -365,6 +365,7 @@ function factsOf(n: number): NodeFacts {
     publishAddress: "127.0.0.1",
     portRange: { first: 20_000, last: 20_099 },
     orchVersion: "sim",
+    featureLevel: 1,
     mayVote: true,
     mayWork: true,
   };
