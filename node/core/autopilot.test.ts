@@ -1,67 +1,129 @@
-import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  applyChange,
-  type ConfChange,
-  isJoint,
-  type Membership,
-  memberIds,
-  NO_MEMBERS,
-} from "../../consensus/membership.ts";
-import { autopilot, type Candidate, voterTarget } from "./autopilot.ts";
+import { applyChange, type Membership, NO_MEMBERS } from "../../consensus/membership.ts";
+import { autopilot } from "./autopilot.ts";
+import { type Candidate, type PilotInput, type PilotStep, voterTarget } from "./pilot-survey.ts";
 
-const STANDBYS = 2;
+/** All candidates are older than any rule asks for, unless told otherwise. */
+const NOW_MS = 100_000_000;
 
-function candidate(raftId: number, changes: Partial<Candidate> = {}): Candidate {
-  return { raftId, alive: true, mayVote: true, caughtUp: true, ...changes };
+type Change = Partial<Candidate> | null;
+
+/** Nodes 1 to `count`, all well and alike; `odd` are those that are not, null one without a record. */
+function nodes(count: number, odd: Readonly<Record<number, Change>> = {}): Candidate[] {
+  return Array.from({ length: count }, (_, i) => i + 1).flatMap((raftId) => {
+    const change = odd[raftId];
+    if (change === null) return [];
+    return [
+      {
+        raftId,
+        alive: true,
+        sinceMs: 0,
+        mayVote: true,
+        leaving: false,
+        caughtUp: true,
+        datacenter: "dc1",
+        zone: "",
+        ...change,
+      },
+    ];
+  });
 }
 
-/** Candidates 1 to `count`, all well; `odd` are those that are not. */
-function nodes(count: number, odd: Readonly<Record<number, Partial<Candidate>>> = {}): Candidate[] {
-  return Array.from({ length: count }, (_, i) => candidate(i + 1, odd[i + 1]));
+function away(ms: number): Partial<Candidate> {
+  return { alive: false, caughtUp: false, sinceMs: NOW_MS - ms };
+}
+
+function here(ms: number): Partial<Candidate> {
+  return { sinceMs: NOW_MS - ms };
+}
+
+const THREE = { config: { replaceAfterMs: 30_000, maxVoters: 3 } };
+
+/** Datacenters by a letter for each node, as `a`, or with a zone, as `a1`. */
+function places(...names: readonly string[]): Candidate[] {
+  return nodes(
+    names.length,
+    Object.fromEntries(
+      names.map((name, i) => [i + 1, { datacenter: name.slice(0, 1), zone: name.slice(1) }]),
+    ),
+  );
 }
 
 function members(voters: readonly number[], learners: readonly number[] = []): Membership {
   return { ...NO_MEMBERS, voters, learners };
 }
 
-function after(membership: Membership, change: ConfChange): Membership {
-  const outcome = applyChange(membership, change);
-  if (outcome.kind === "refused") throw new Error(outcome.reason);
-  return outcome.membership;
+function input(
+  membership: Membership,
+  candidates: readonly Candidate[],
+  changes: Partial<PilotInput> = {},
+): PilotInput {
+  return {
+    membership,
+    candidates,
+    leader: 1,
+    leaderSinceMs: 0,
+    lastChangeMs: null,
+    config: { replaceAfterMs: 30_000, maxVoters: 5 },
+    nowMs: NOW_MS,
+    ...changes,
+  };
 }
 
-function ops(change: ConfChange | null): string {
-  return change?.changes.map(({ op, id }) => `${op} ${id}`).join(", ") ?? "nothing";
+function text(step: PilotStep | null): string {
+  if (step === null) return "nothing";
+  if (step.kind === "transfer") return `transfer ${step.to}`;
+  return step.change.changes.map(({ op, id }) => `${op} ${id}`).join(", ");
+}
+
+interface Case {
+  readonly why: string;
+  readonly now: Membership;
+  readonly known: readonly Candidate[];
+  readonly given?: Partial<PilotInput>;
+  readonly wanted: string;
+}
+
+function decides(cases: readonly Case[]): void {
+  it.each(cases)("$why", ({ now, known, given, wanted }) => {
+    expect(text(autopilot(input(now, known, given)))).toBe(wanted);
+  });
 }
 
 /** Changes, and leaves joint configurations as the leader does, until nothing is wanted any more. */
-function settle(
-  membership: Membership,
-  candidates: readonly Candidate[],
-  seen: (before: Membership, after: Membership) => void = () => {},
-): { membership: Membership; rounds: number } {
-  let current = membership;
-  for (let rounds = 0; rounds <= 100; rounds++) {
-    const change = isJoint(current) ? { changes: [] } : autopilot(current, candidates);
-    if (change === null) return { membership: current, rounds };
-    const next = after(current, change);
-    seen(current, next);
-    current = next;
+function settle(start: Membership, candidates: readonly Candidate[]): Membership {
+  let membership = start;
+  for (let nowMs = NOW_MS; nowMs < NOW_MS + 1_000_000; nowMs += 60_000) {
+    const step = autopilot(input(membership, candidates, { nowMs }));
+    if (step === null) return membership;
+    if (step.kind !== "change") throw new Error("it hands over");
+    let outcome = applyChange(membership, step.change);
+    if (outcome.kind === "changed" && outcome.membership.outgoing.length > 0) {
+      outcome = applyChange(outcome.membership, { changes: [] });
+    }
+    if (outcome.kind === "refused") throw new Error(outcome.reason);
+    membership = outcome.membership;
   }
   throw new Error("the membership does not come to rest");
 }
 
 describe("the number of voters", () => {
   it.each([
-    [1, 1],
-    [2, 1],
-    [3, 3],
-    [6, 3],
-    [7, 5],
-    [1000, 5],
-  ])("of %i nodes is %i", (count, target) => {
-    expect(voterTarget(count)).toBe(target);
+    [0, 5, 1],
+    [1, 5, 1],
+    [2, 5, 1],
+    [3, 5, 3],
+    [6, 5, 3],
+    [7, 5, 5],
+    [8, 5, 5],
+    [1000, 5, 5],
+    [8, 7, 5],
+    [9, 7, 7],
+    [1000, 7, 7],
+    [1000, 3, 3],
+    [1000, 1, 1],
+  ])("of %i nodes, at most %i, is... %i", (count, most, target) => {
+    expect(voterTarget(count, most)).toBe(target);
   });
 
   it.each([
@@ -72,12 +134,12 @@ describe("the number of voters", () => {
     { count: 7, voters: [1, 2, 3, 4, 5], learners: [6, 7] },
     { count: 30, voters: [1, 2, 3, 4, 5], learners: [6, 7] },
   ])("of $count live nodes grows from the first one to $voters", ({ count, voters, learners }) => {
-    expect(settle(members([1]), nodes(count)).membership).toEqual(members(voters, learners));
+    expect(settle(members([1]), nodes(count))).toEqual(members(voters, learners));
   });
 });
 
-describe("one decision", () => {
-  it.each<{ why: string; now: Membership; known: Candidate[]; wanted: string }>([
+describe("growth", () => {
+  decides([
     { why: "a lone node is enough", now: members([1]), known: nodes(1), wanted: "nothing" },
     {
       why: "a second node is a standby",
@@ -86,10 +148,35 @@ describe("one decision", () => {
       wanted: "add-learner 2",
     },
     {
+      why: "the first nodes hold the log before they vote",
+      now: members([1]),
+      known: nodes(3),
+      wanted: "add-learner 2, add-learner 3",
+    },
+    {
       why: "two learners vote at once, so that the number stays odd",
       now: members([1], [2, 3]),
       known: nodes(3),
       wanted: "add-voter 2, add-voter 3",
+    },
+    {
+      why: "in a young cluster at once, however new they are",
+      now: members([1], [2, 3]),
+      known: nodes(3, { 2: here(100), 3: here(100) }),
+      wanted: "add-voter 2, add-voter 3",
+    },
+    {
+      why: "beyond three, only who has been here for a while",
+      now: members([1, 2, 3], [4, 5, 6, 7]),
+      known: nodes(7, { 4: here(9_000), 5: here(9_000), 6: here(9_000) }),
+      wanted: "nothing",
+    },
+    {
+      why: "but at once where the leader is new and cannot know",
+      now: members([1, 2, 3], [4, 5, 6, 7]),
+      known: nodes(7, { 4: here(9_000), 5: here(9_000), 6: here(9_000) }),
+      given: { leaderSinceMs: NOW_MS - 9_000 },
+      wanted: "add-voter 7, add-voter 4",
     },
     {
       why: "from an even number one makes it odd",
@@ -100,7 +187,7 @@ describe("one decision", () => {
     {
       why: "one fit learner alone is not promoted from an odd number",
       now: members([1], [2, 3]),
-      known: nodes(3, { 3: { alive: false } }),
+      known: nodes(3, { 3: away(1_000) }),
       wanted: "nothing",
     },
     {
@@ -110,200 +197,580 @@ describe("one decision", () => {
       wanted: "nothing",
     },
     {
-      why: "a learner that may not vote any more is passed over",
-      now: members([1], [2, 3, 4]),
-      known: nodes(4, { 2: { mayVote: false } }),
-      wanted: "add-voter 3, add-voter 4",
-    },
-    {
       why: "a dead learner does not keep live ones from voting",
       now: members([1], [2, 3, 4]),
-      known: nodes(4, { 2: { alive: false } }),
+      known: nodes(4, { 2: away(1_000) }),
       wanted: "add-voter 3, add-voter 4",
     },
     {
-      why: "a node that may not vote is no standby",
-      now: members([1]),
-      known: nodes(2, { 2: { mayVote: false } }),
-      wanted: "nothing",
-    },
-    {
-      why: "nodes that may not vote do not count towards the voters",
+      why: "a node that may not vote is no standby, nor counted",
       now: members([1], [2]),
       known: nodes(
         9,
-        Object.fromEntries([3, 4, 5, 6, 7, 8, 9].map((id) => [id, { mayVote: false }])),
+        Object.fromEntries([3, 4, 5, 6, 7, 8, 9].map((i) => [i, { mayVote: false }])),
       ),
       wanted: "nothing",
     },
     {
-      why: "a dead node is no standby",
-      now: members([1]),
-      known: nodes(3, { 2: { alive: false } }),
-      wanted: "add-learner 3",
+      why: "seven at most where the operator says so",
+      now: members([1, 2, 3, 4, 5], [6, 7, 8, 9]),
+      known: nodes(9),
+      given: { config: { replaceAfterMs: 30_000, maxVoters: 7 } },
+      wanted: "add-voter 6, add-voter 7",
+    },
+  ]);
+});
+
+describe("a voter that is away", () => {
+  decides([
+    {
+      why: "is waited for",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: away(29_999) }),
+      wanted: "nothing",
     },
     {
-      why: "standbys are kept beside the voters",
+      why: "is replaced in one change",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: away(30_000) }),
+      wanted: "add-voter 4, remove 2",
+    },
+    {
+      why: "is replaced as late as the operator says",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: away(30_000) }),
+      given: { config: { replaceAfterMs: 60_000, maxVoters: 5 } },
+      wanted: "nothing",
+    },
+    {
+      why: "is replaced however lately something else changed",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: away(30_000) }),
+      given: { lastChangeMs: NOW_MS - 500, leaderSinceMs: NOW_MS - 31_000 },
+      wanted: "add-voter 4, remove 2",
+    },
+    {
+      why: "is not replaced by a standby that came just now",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: away(30_000), 4: here(9_999), 5: here(10_000) }),
+      wanted: "add-voter 5, remove 2",
+    },
+    {
+      why: "keeps its seat when nobody can take it",
+      now: members([1, 2, 3]),
+      known: nodes(3, { 2: away(900_000) }),
+      wanted: "nothing",
+    },
+    {
+      why: "keeps its seat until a standby has caught up",
+      now: members([1, 2, 3], [4]),
+      known: nodes(4, { 2: away(900_000), 4: { caughtUp: false } }),
+      wanted: "nothing",
+    },
+    {
+      why: "is counted in the size of the cluster: three of seven away leave five voters",
+      now: members([1, 2, 3, 4, 5], []),
+      known: nodes(7, { 5: away(40_000), 6: away(40_000), 7: away(40_000) }),
+      wanted: "nothing",
+    },
+    {
+      why: "and another: both are replaced at once where one more loss would be the end",
+      now: members([1, 2, 3, 4, 5], [6, 7]),
+      known: nodes(9, { 2: away(40_000), 3: away(30_000) }),
+      wanted: "add-voter 6, add-voter 7, remove 2, remove 3",
+    },
+    {
+      why: "and another that left a moment ago: the first is replaced",
+      now: members([1, 2, 3, 4, 5], [6, 7]),
+      known: nodes(9, { 2: away(40_000), 3: away(1_000) }),
+      wanted: "add-voter 6, remove 2",
+    },
+    {
+      why: "and so many that no quorum is left: nothing can be done",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: away(40_000), 3: away(1_000) }),
+      wanted: "nothing",
+    },
+  ]);
+
+  const seven = { config: { replaceAfterMs: 30_000, maxVoters: 7 } };
+  decides([
+    {
+      why: "of seven voters, the one away longest is replaced first",
+      now: members([1, 2, 3, 4, 5, 6, 7], [8, 9]),
+      known: nodes(12, { 2: away(40_000), 3: away(41_000) }),
+      given: seven,
+      wanted: "add-voter 8, remove 3",
+    },
+    {
+      why: "then the standby tier is filled",
+      now: members([1, 2, 4, 5, 6, 7, 8], [9]),
+      known: nodes(12, { 2: away(40_500), 3: away(41_500) }),
+      given: { ...seven, lastChangeMs: NOW_MS - 500 },
+      wanted: "add-learner 10",
+    },
+    {
+      why: "and stable",
+      now: members([1, 2, 4, 5, 6, 7, 8], [9, 10]),
+      known: nodes(12, { 2: away(42_000), 3: away(43_000), 10: here(9_000) }),
+      given: { ...seven, lastChangeMs: NOW_MS - 1_000 },
+      wanted: "nothing",
+    },
+    {
+      why: "before the next",
+      now: members([1, 2, 4, 5, 6, 7, 8], [9, 10]),
+      known: nodes(12, { 2: away(42_000), 3: away(43_000) }),
+      given: { ...seven, lastChangeMs: NOW_MS - 1_000 },
+      wanted: "add-voter 9, remove 2",
+    },
+  ]);
+});
+
+describe("a voter that leaves", () => {
+  const leaving = { leaving: true };
+  decides([
+    {
+      why: "gives its seat to a standby in one change, at any time",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: leaving }),
+      given: { lastChangeMs: NOW_MS - 500, leaderSinceMs: NOW_MS - 500 },
+      wanted: "add-voter 4, remove 2",
+    },
+    {
+      why: "waits while its successor is being taught",
+      now: members([1, 2, 3], [4]),
+      known: nodes(4, { 2: leaving, 4: { caughtUp: false } }),
+      wanted: "nothing",
+    },
+    {
+      why: "waits for a node to be taught",
+      now: members([1, 2, 3]),
+      known: nodes(4, { 2: leaving }),
+      wanted: "add-learner 4",
+    },
+    {
+      why: "goes with another in the same change",
+      now: members([1, 2, 3, 4, 5], [6, 7]),
+      known: nodes(9, { 2: leaving, 3: leaving }),
+      wanted: "add-voter 6, add-voter 7, remove 2, remove 3",
+    },
+    {
+      why: "goes as standbys are there, the dead ones first",
+      now: members([1, 2, 3, 4, 5], [6, 7]),
+      known: nodes(9, { 2: leaving, 3: { ...away(1_000), ...leaving }, 6: { caughtUp: false } }),
+      wanted: "add-voter 7, remove 3",
+    },
+    {
+      why: "leads: it hands over to the oldest voter that has the log",
+      now: members([1, 2, 3, 4, 5], [6, 7]),
+      known: nodes(9, {
+        1: leaving,
+        2: { caughtUp: false },
+        3: here(5_000),
+        4: here(50_000),
+        5: { mayVote: false },
+      }),
+      wanted: "transfer 4",
+    },
+    {
+      why: "leads, and another leaves: it hands over first",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 1: leaving, 2: leaving }),
+      wanted: "transfer 3",
+    },
+    {
+      why: "leads while the others are being taught: it waits",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 1: leaving, 2: { caughtUp: false }, 3: { caughtUp: false } }),
+      wanted: "nothing",
+    },
+    {
+      why: "leads, and all others leave: a successor comes first",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(8, { 1: leaving, 2: leaving, 3: leaving }),
+      wanted: "add-voter 4, remove 2",
+    },
+    {
+      why: "leads alone: three vote before it hands over",
+      now: members([1], [2, 3]),
+      known: nodes(3, { 1: leaving }),
+      wanted: "add-voter 2, add-voter 3",
+    },
+    {
+      why: "leads alone with one other: two vote for a moment",
+      now: members([1], [2]),
+      known: nodes(2, { 1: leaving }),
+      wanted: "add-voter 2",
+    },
+    {
+      why: "and the other leads then: it removes the first",
+      now: members([1, 2]),
+      known: nodes(2, { 1: leaving }),
+      given: { leader: 2 },
+      wanted: "remove 1",
+    },
+    {
+      why: "is alone: it stays",
+      now: members([1]),
+      known: nodes(1, { 1: leaving }),
+      wanted: "nothing",
+    },
+    {
+      why: "with nobody to take its place leaves two, rather than one copy of the log",
+      now: members([1, 2, 3]),
+      known: nodes(4, { 3: leaving, 4: away(40_000) }),
+      wanted: "remove 3",
+    },
+    {
+      why: "with nobody to take its place makes five three",
+      now: members([1, 2, 3, 4, 5]),
+      known: nodes(8, { 2: leaving, 6: away(40_000), 7: away(40_000), 8: away(40_000) }),
+      wanted: "remove 2, add-learner 5",
+    },
+    {
+      why: "stays where the rest would have no quorum",
+      now: members([1, 2, 3]),
+      known: nodes(4, { 2: away(1_000), 3: leaving, 4: away(40_000) }),
+      wanted: "nothing",
+    },
+  ]);
+});
+
+describe("a smaller cluster", () => {
+  const leaving = { leaving: true };
+  decides([
+    {
+      why: "goes from five voters to three in one change",
+      now: members([1, 2, 3, 4, 5], [6, 7]),
+      known: nodes(7, { 2: leaving }),
+      wanted: "remove 2, remove 5",
+    },
+    {
+      why: "makes a voter that it drops a standby where one is missing",
+      now: members([1, 2, 3, 4, 5], [6]),
+      known: nodes(6),
+      wanted: "add-learner 4, remove 5",
+    },
+    {
+      why: "drops the voter that is away",
+      now: members([1, 2, 3, 4, 5], [6]),
+      known: nodes(6, { 2: away(1_000) }),
+      wanted: "add-learner 2, remove 5",
+    },
+    {
+      why: "goes from three voters to one in one change, and that one leads",
+      now: members([1, 2, 3]),
+      known: nodes(3, { 1: leaving }),
+      given: { leader: 3 },
+      wanted: "remove 1, add-learner 2",
+    },
+    {
+      why: "is not one whose nodes are away",
+      now: members([1, 2, 3, 4, 5]),
+      known: nodes(7, { 4: away(3_500_000), 5: away(3_500_000), 6: away(40_000), 7: away(40_000) }),
+      wanted: "nothing",
+    },
+    {
+      why: "is one whose nodes are away for hours: three that live outlive more than three of five",
+      now: members([1, 2, 3, 4, 5]),
+      known: nodes(7, { 4: away(3_600_000), 5: away(3_600_000), 6: away(40_000), 7: away(40_000) }),
+      wanted: "remove 4, remove 5",
+    },
+    {
+      why: "keeps three voters, however long one is away",
+      now: members([1, 2, 3]),
+      known: nodes(3, { 3: away(90_000_000) }),
+      wanted: "nothing",
+    },
+  ]);
+});
+
+describe("a raft id that no node has any more", () => {
+  decides([
+    {
+      why: "leaves as a learner",
+      now: members([1], [2, 3, 4]),
+      known: nodes(4, { 2: null, 3: { caughtUp: false } }),
+      wanted: "remove 2",
+    },
+    {
+      why: "leaves as a voter, and a standby takes its seat",
+      now: members([1, 2, 3], [4]),
+      known: nodes(4, { 3: null }),
+      wanted: "add-voter 4, remove 3",
+    },
+    {
+      why: "keeps its seat while another is taught: it harms nobody",
+      now: members([1, 2, 3]),
+      known: nodes(4, { 3: null }),
+      wanted: "add-learner 4",
+    },
+    {
+      why: "leaves two nodes, of which one votes",
+      now: members([1, 2, 3]),
+      known: nodes(3, { 3: null }),
+      wanted: "add-learner 2, remove 3",
+    },
+    {
+      why: "stays while those that are left would have no quorum",
+      now: members([1, 2, 3]),
+      known: nodes(3, { 2: away(1_000), 3: null }),
+      wanted: "nothing",
+    },
+    {
+      why: "leads: it hands over",
+      now: members([1, 2, 3]),
+      known: nodes(4, { 1: null }),
+      wanted: "transfer 2",
+    },
+  ]);
+});
+
+describe("a node that may not vote any more", () => {
+  const noVote = { mayVote: false };
+  decides([
+    {
+      why: "gives its seat to a standby",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: noVote }),
+      wanted: "add-voter 4, remove 2",
+    },
+    {
+      why: "does not hurry: not just after another change",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: noVote }),
+      given: { lastChangeMs: NOW_MS - 29_999 },
+      wanted: "nothing",
+    },
+    {
+      why: "does not hurry: not under a new leader",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 2: noVote }),
+      given: { leaderSinceMs: NOW_MS - 9_999 },
+      wanted: "nothing",
+    },
+    {
+      why: "leads: it hands over",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 1: noVote }),
+      wanted: "transfer 2",
+    },
+    {
+      why: "is no standby either",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 4: noVote }),
+      wanted: "remove 4, add-learner 6",
+    },
+    {
+      why: "does not keep a dead voter from being replaced",
+      now: members([1, 2, 3, 4, 5], [6, 7]),
+      known: nodes(9, { 2: noVote, 3: away(40_000) }),
+      given: { lastChangeMs: NOW_MS - 1_000 },
+      wanted: "add-voter 6, remove 3",
+    },
+  ]);
+});
+
+describe("standbys", () => {
+  decides([
+    {
+      why: "are kept beside the voters",
       now: members([1, 2, 3], [4]),
       known: nodes(6),
       wanted: "add-learner 5",
     },
     {
-      why: "two standbys are enough",
+      why: "are two",
       now: members([1, 2, 3], [4, 5]),
       known: nodes(6),
       wanted: "nothing",
     },
-  ])("$why", ({ now, known, wanted }) => {
-    expect(ops(autopilot(now, known))).toBe(wanted);
-  });
+    {
+      why: "are two: more are dropped, who helps least first",
+      now: members([1, 2, 3], [4, 5, 6]),
+      known: nodes(6, { 4: { caughtUp: false } }),
+      wanted: "remove 4",
+    },
+    {
+      why: "are not dropped while a seat is open",
+      now: members([1, 2, 3], [4, 5, 6]),
+      known: nodes(6, { 2: away(40_000), ...allBehind([4, 5, 6]) }),
+      wanted: "nothing",
+    },
+    {
+      why: "that are away for a moment are waited for",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 4: away(29_000) }),
+      wanted: "nothing",
+    },
+    {
+      why: "that are away are replaced",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 4: away(30_000) }),
+      wanted: "remove 4, add-learner 6",
+    },
+    {
+      why: "that are away stay while there is nobody else",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 4: away(40_000), 6: away(40_000) }),
+      wanted: "nothing",
+    },
+    {
+      why: "that leave do so at once",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(7, { 4: { leaving: true }, 5: { leaving: true } }),
+      wanted: "remove 4, remove 5, add-learner 6, add-learner 7",
+    },
+    {
+      why: "are those that have been here longest",
+      now: members([1, 2, 3], [4]),
+      known: nodes(7, { 5: here(20_000), 6: here(30_000), 7: here(10_000) }),
+      given: THREE,
+      wanted: "add-learner 6",
+    },
+    {
+      why: "are not changed without a quorum",
+      now: members([1, 2, 3], [4]),
+      known: nodes(6, { 2: away(1_000), 3: away(1_000) }),
+      wanted: "nothing",
+    },
+    {
+      why: "that do not catch up get company when they are needed",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(9, { 2: away(40_000), ...allBehind([4, 5]) }),
+      given: THREE,
+      wanted: "add-learner 6, add-learner 7",
+    },
+    {
+      why: "get their time to catch up first",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(9, { 2: away(40_000), ...allBehind([4, 5]) }),
+      given: { ...THREE, lastChangeMs: NOW_MS - 29_000 },
+      wanted: "nothing",
+    },
+  ]);
 });
 
-describe("a raft id that no node has any more", () => {
-  it("leaves as a learner, before anything else", () => {
-    const gone = nodes(4).filter(({ raftId }) => raftId !== 2);
-    expect(ops(autopilot(members([1], [2, 3, 4]), gone))).toBe("remove 2");
-  });
-
-  it("leaves as a voter, and another takes its seat", () => {
-    const known = [candidate(1), candidate(2), candidate(4)];
-    expect(ops(autopilot(members([1, 2, 3]), known))).toBe("remove 3");
-    expect(settle(members([1, 2, 3]), known).membership).toEqual(members([1, 2, 4]));
-  });
-
-  it("stays while those that are left would have no quorum", () => {
-    const known = [candidate(1), candidate(2, { alive: false })];
-    expect(ops(autopilot(members([1, 2, 3]), known))).toBe("nothing");
-  });
-
-  it("stays when it is the last voter", () => {
-    expect(ops(autopilot(members([1]), [candidate(2, { alive: false })]))).toBe("nothing");
-  });
-});
-
-describe("the voters stay as they are", () => {
-  it("while a joint configuration is active", () => {
-    const joint = after(
-      members([1], [2, 3]),
-      autopilot(members([1], [2, 3]), nodes(5)) ?? { changes: [] },
-    );
-    expect(isJoint(joint)).toBe(true);
-    expect(autopilot(joint, nodes(5))).toBeNull();
-  });
-
-  it("when more of them would still be no quorum", () => {
-    const dead = { alive: false };
-    const known = nodes(8, { 2: dead, 3: dead, 4: dead, 5: dead });
-    // Of five, one lives: with a sixth it would be two.
-    expect(ops(autopilot(members([1, 2, 3, 4], [6, 7, 8]), known))).toBe("nothing");
-    expect(ops(autopilot(members([1, 2, 3], [6, 7]), nodes(7, { 2: dead, 3: dead })))).toBe(
-      "add-voter 6, add-voter 7",
-    );
-  });
-
-  it("when one is dead: it keeps its seat", () => {
-    const known = nodes(6, { 2: { alive: false } });
-    expect(ops(autopilot(members([1, 2, 3], [4, 5]), known))).toBe("nothing");
-  });
-});
-
-function lives(voters: readonly number[], candidates: readonly Candidate[]): boolean {
-  const alive = voters.filter((id) => candidates.some((c) => c.raftId === id && c.alive));
-  return alive.length > voters.length / 2;
+function allBehind(ids: readonly number[]): Record<number, Partial<Candidate>> {
+  return Object.fromEntries(ids.map((id) => [id, { caughtUp: false }]));
 }
 
-describe("whatever befalls the nodes", () => {
-  const anyCandidates = fc
-    .array(
-      fc.record({
-        alive: fc.boolean(),
-        mayVote: fc.boolean(),
-        caughtUp: fc.boolean(),
-        isGone: fc.boolean(),
-      }),
-      { maxLength: 12 },
-    )
-    .map((list) =>
-      list.flatMap(({ isGone, ...rest }, i) => (isGone ? [] : [{ raftId: i + 1, ...rest }])),
-    );
-  const anyMembership = fc
-    .array(fc.constantFrom("voter", "learner", "neither"), { minLength: 1, maxLength: 12 })
-    .map((parts) => {
-      const ids = (wanted: string): number[] =>
-        parts.flatMap((part, i) => (part === wanted ? [i + 1] : []));
-      return members(ids("voter"), ids("learner"));
-    })
-    .filter(({ voters }) => voters.length > 0);
-
-  it("no change is refused, or leads to voters without a quorum", () => {
-    fc.assert(
-      fc.property(anyMembership, anyCandidates, (start, candidates) => {
-        settle(start, candidates, (before, next) => {
-          const isSame = String(next.voters) === String(before.voters);
-          expect(isSame || lives(next.voters, candidates)).toBe(true);
-        });
-      }),
-      { numRuns: 1000 },
-    );
-  });
-
-  it("only who lives, may and has the log becomes a voter, and learners are bounded", () => {
-    fc.assert(
-      fc.property(anyMembership, anyCandidates, (start, candidates) => {
-        settle(start, candidates, (before, next) => {
-          for (const id of next.voters.filter((voter) => !before.voters.includes(voter))) {
-            const fit = { alive: true, mayVote: true, caughtUp: true };
-            expect(candidates.find(({ raftId }) => raftId === id)).toMatchObject(fit);
-            expect(before.learners).toContain(id);
-          }
-          if (next.learners.length <= before.learners.length) return;
-          const target = voterTarget(candidates.filter(({ mayVote }) => mayVote).length);
-          const missing = Math.max(0, target - next.voters.length);
-          expect(next.learners.length).toBeLessThanOrEqual(missing + STANDBYS);
-        });
-      }),
-      { numRuns: 1000 },
-    );
-  });
-
-  it("the voters come to rest within as many rounds as there are seats to change", () => {
-    fc.assert(
-      fc.property(anyMembership, anyCandidates, (start, candidates) => {
-        const { rounds } = settle(start, candidates);
-        expect(rounds).toBeLessThanOrEqual(memberIds(start).length + 5 + STANDBYS + 3);
-      }),
-      { numRuns: 1000 },
-    );
-  });
-
-  it("voters that grew from the first node are odd, and as many as wanted once all are well", () => {
-    const anyWeather = fc.array(fc.tuple(fc.boolean(), fc.boolean()), {
-      minLength: 1,
-      maxLength: 12,
-    });
-    fc.assert(
-      fc.property(
-        fc.array(anyWeather, { maxLength: 6 }),
-        fc.integer({ min: 1, max: 12 }),
-        (days, count) => {
-          let membership = members([1]);
-          for (const day of days) {
-            const weather = nodes(count).map((node, i) => {
-              const [alive = true, caughtUp = true] = day[i] ?? [];
-              return { ...node, alive, caughtUp };
-            });
-            // Without a quorum there is no manager, and nobody to choose voters.
-            if (!lives(membership.voters, weather)) continue;
-            membership = settle(membership, weather).membership;
-            expect(membership.voters.length % 2).toBe(1);
-          }
-          membership = settle(membership, nodes(count)).membership;
-          expect(membership.voters).toHaveLength(voterTarget(count));
-          const left = count - membership.voters.length;
-          expect(membership.learners.length).toBeGreaterThanOrEqual(Math.min(left, STANDBYS));
-        },
+describe("failure domains", () => {
+  decides([
+    {
+      why: "new voters are spread over datacenters",
+      now: members([1], [2, 3, 4]),
+      known: places("a", "a", "b", "c"),
+      wanted: "add-voter 3, add-voter 4",
+    },
+    {
+      why: "then over zones",
+      now: members([1], [2, 3, 4]),
+      known: places("a1", "a1", "a2", "a3"),
+      wanted: "add-voter 3, add-voter 4",
+    },
+    {
+      why: "a zone of another datacenter is another zone, but datacenters count more",
+      now: members([1], [2, 3, 4]),
+      known: places("a1", "a2", "b1", "b1"),
+      wanted: "add-voter 3, add-voter 2",
+    },
+    {
+      why: "the standby in the right place takes the seat of a lost voter",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a", "b", "c", "a", "b").map((node) =>
+        node.raftId === 2 ? { ...node, ...away(40_000) } : node,
       ),
-      { numRuns: 1000 },
-    );
+      wanted: "add-voter 5, remove 2",
+    },
+    {
+      why: "standbys are where the voters are not",
+      now: members([1, 2, 3]),
+      known: places("a", "a", "a", "a", "a", "b", "c"),
+      given: THREE,
+      wanted: "add-learner 6, add-learner 7",
+    },
+    {
+      why: "a healthy voter makes way for a missing datacenter, and the leader does not",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a", "a", "b", "a", "c"),
+      wanted: "add-voter 5, add-learner 2",
+    },
+    {
+      why: "a healthy voter makes way for a missing zone",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a1", "a1", "a2", "a2", "a3"),
+      wanted: "add-voter 5, add-learner 2",
+    },
+    {
+      why: "five in two datacenters are three and two",
+      now: members([1, 2, 3, 4, 5], [6, 7]),
+      known: places("a", "a", "a", "a", "b", "b", "b"),
+      wanted: "add-voter 6, add-learner 4",
+    },
+    {
+      why: "not for less",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a1", "b1", "c1", "c2", "b2"),
+      wanted: "nothing",
+    },
+    {
+      why: "not soon after another change",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a", "a", "b", "a", "c"),
+      given: { lastChangeMs: NOW_MS - 29_999 },
+      wanted: "nothing",
+    },
+    {
+      why: "not under a new leader",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a", "a", "b", "a", "c"),
+      given: { leaderSinceMs: NOW_MS - 9_999 },
+      wanted: "nothing",
+    },
+    {
+      why: "not while another voter is away",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a", "a", "b", "a", "c").map((node) =>
+        node.raftId === 3 ? { ...node, ...away(1_000) } : node,
+      ),
+      wanted: "nothing",
+    },
+    {
+      why: "a node in a missing datacenter is taught first, in place of the standby that helps least",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a", "a", "b", "a", "b", "c"),
+      wanted: "remove 4, add-learner 6",
+    },
+    {
+      why: "but not one that came just now",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a", "a", "b", "a", "b", "c").map((node) =>
+        node.raftId === 6 ? { ...node, ...here(9_999) } : node,
+      ),
+      wanted: "nothing",
+    },
+    {
+      why: "nor another while the first is being taught",
+      now: members([1, 2, 3], [4, 5]),
+      known: places("a", "a", "b", "a", "c", "d").map((node) =>
+        node.raftId === 5 ? { ...node, caughtUp: false } : node,
+      ),
+      wanted: "nothing",
+    },
+  ]);
+});
+
+describe("nothing is wanted", () => {
+  it("while a joint configuration is active", () => {
+    const joint: Membership = { ...members([1, 2, 4], [5]), outgoing: [1, 2, 3] };
+    const dead = nodes(6, { 2: away(40_000) });
+    expect(autopilot(input(joint, dead))).toBeNull();
+    expect(autopilot(input({ ...joint, outgoing: [] }, dead))).not.toBeNull();
+  });
+
+  it("of a leader whose own record says that it is down", () => {
+    const known = nodes(6, { 1: away(40_000) });
+    expect(autopilot(input(members([1, 2, 3], [4, 5]), known))).toBeNull();
   });
 });

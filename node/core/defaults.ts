@@ -45,6 +45,27 @@ export const AUTOPILOT_MS = 500;
 /** A learner this close to the commit index is fit to vote. */
 export const CAUGHT_UP_ENTRIES = 100;
 
+/** Voters at most: each one more makes every write wait for more disks, and five outlive two losses. */
+export const VOTERS_MAX = 5;
+
+/** Learners kept beside the voters: one to take a lost voter's seat, one while the next is being taught. */
+export const STANDBYS = 2;
+
+/** A voter or standby away this long loses its seat: a machine restarts in less, and most partitions heal. */
+export const REPLACE_AFTER_MS = 30_000;
+
+/** A learner has been here this long before it votes: one that comes and goes would take the quorum with it. */
+export const STABLE_MS = 10_000;
+
+/** A new leader leaves healthy voters alone this long: it has not heard everyone yet. */
+export const LEADER_CALM_MS = 10_000;
+
+/** Healthy voters and standbys are exchanged this far apart: a new one has caught up and shown itself by then. */
+export const EXCHANGE_MS = 30_000;
+
+/** A node away this long is not counted in the cluster's size: no repair at night takes longer, a scale-down does. */
+export const GONE_AFTER_MS = 3_600_000;
+
 /** A tick this late means that this process stood still, not that the others were silent. */
 export const STALL_MS = 500;
 

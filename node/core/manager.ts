@@ -12,8 +12,10 @@ import {
   CAUGHT_UP_ENTRIES,
   PASS_MS,
   PLAN_STEPS,
+  REPLACE_AFTER_MS,
   STALL_MS,
   TICK_MS,
+  VOTERS_MAX,
 } from "./defaults.ts";
 import { sameFacts } from "./facts.ts";
 import type { ForwardOutcome, Member, NodeMessage } from "./message.ts";
@@ -76,6 +78,8 @@ export class Manager {
   #wakeAtMs: Millis | null = null;
   #lastTickMs: Millis;
   #lastAutopilotMs: Millis;
+  readonly #sinceMs: Millis;
+  #lastChangeMs: Millis | null = null;
   /** Liveness changes that were proposed and not applied yet. */
   readonly #judging: Set<NodeId> = new Set();
 
@@ -84,6 +88,7 @@ export class Manager {
     this.#sessions = new SessionTable(now);
     this.#lastTickMs = now;
     this.#lastAutopilotMs = now;
+    this.#sinceMs = now;
   }
 
   /** Takes a request of any node; the outcome goes back to it, now or when it is applied. */
@@ -334,7 +339,7 @@ export class Manager {
     this.#judgeAll(now);
     if (now - this.#lastAutopilotMs >= AUTOPILOT_MS) {
       this.#lastAutopilotMs = now;
-      this.#chooseVoters();
+      this.#chooseVoters(now);
     }
   }
 
@@ -355,22 +360,38 @@ export class Manager {
     if (liveness === "down") this.#sessions.delete(node);
   }
 
-  #chooseVoters(): void {
+  #chooseVoters(now: Millis): void {
     const { replica, self } = this.#context;
     if (replica.raft.changePending) return;
     const { commitIndex } = replica.raft;
     const candidates = [...replica.state.nodes.values()].map((node) => {
       const progress = replica.raft.progressOf(node.raftId);
       const heard = node.id === self || this.#sessions.has(node.id);
+      const alive = node.liveness === "ready" && heard;
       return {
         raftId: node.raftId,
-        alive: node.liveness === "ready" && heard,
+        alive,
+        // Not kept yet: who is here has long been, who is not is never away for too long.
+        sinceMs: alive ? 0 : now,
         mayVote: node.mayVote,
+        leaving: false,
         caughtUp: progress !== undefined && progress.match + CAUGHT_UP_ENTRIES >= commitIndex,
+        datacenter: node.datacenter,
+        zone: node.labels["zone"] ?? "",
       };
     });
-    const change = autopilot(replica.membership, candidates);
-    if (change !== null) replica.proposeChange(change);
+    const step = autopilot({
+      membership: replica.membership,
+      candidates,
+      leader: replica.raftId,
+      leaderSinceMs: this.#sinceMs,
+      lastChangeMs: this.#lastChangeMs,
+      config: { replaceAfterMs: REPLACE_AFTER_MS, maxVoters: VOTERS_MAX },
+      nowMs: now,
+    });
+    if (step?.kind !== "change") return;
+    this.#lastChangeMs = now;
+    replica.proposeChange(step.change);
   }
 
   /** Runs the scheduler when there may be work: one plan in flight, at most one pass in PASS_MS. */

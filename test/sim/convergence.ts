@@ -1,5 +1,6 @@
-import { voterTarget } from "../../node/core/autopilot.ts";
 import { isJoint } from "../../consensus/membership.ts";
+import { VOTERS_MAX } from "../../node/core/defaults.ts";
+import { voterTarget } from "../../node/core/pilot-survey.ts";
 import { type NodeId, slotName } from "../../state/ids.ts";
 import type { Host } from "./host.ts";
 
@@ -21,7 +22,7 @@ export function convergence(hosts: ReadonlyMap<NodeId, Host>): string | null {
   if (notReady !== undefined) return `${notReady.id} is ${notReady.liveness}`;
   if (isJoint(replica.membership)) return "a joint configuration stands";
   const { voters } = replica.membership;
-  const target = voterTarget(hosts.size);
+  const target = voterTarget(hosts.size, VOTERS_MAX);
   if (voters.length !== target) return `${voters.length} of ${target} voters`;
   for (const { id, node } of all) {
     if (node === null || !node.holdsLog) continue;
