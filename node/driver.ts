@@ -211,6 +211,9 @@ export class NodeDriver {
       case "gossip":
         this.#network?.gossip(encodeDigest(effect.digest));
         return;
+      case "note":
+        this.#parts.log(effect.text);
+        return;
       case "save-snapshot":
         this.#saveSnapshot(effect);
         return;

@@ -8,13 +8,8 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import {
-  EVENTS_KEPT,
-  GOSSIP_MAX_MS,
-  GOSSIP_MIN_MS,
-  GOSSIP_PER_SECOND,
-  type LOG_BOUNDS,
-} from "./core/defaults.ts";
+import { EVENTS_KEPT, type LOG_BOUNDS } from "./core/defaults.ts";
+import { Digests } from "./core/digests.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { connectList, membersOf } from "./core/members.ts";
@@ -32,6 +27,8 @@ export interface NodeConfig {
   readonly facts: NodeFacts;
   readonly orchVersion: string;
   readonly logBounds: typeof LOG_BOUNDS;
+  /** A voter or standby that is away this long loses its seat. */
+  readonly replaceAfterMs: number;
 }
 
 /**
@@ -56,10 +53,8 @@ export class Node {
   /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
   readonly #routes: Map<number, NodeId> = new Map();
   readonly #lostPeers: Map<NodeId, Millis> = new Map();
-  readonly #gossiped: Map<NodeId, { usage: Usage; atMs: Millis; count: number }> = new Map();
+  readonly #digests: Digests = new Digests();
   #usage: Usage | null = null;
-  #gossipAtMs: Millis = 0;
-  #gossipCount = 0;
   #events: StateEvent[] = [];
   #workerWakeAtMs: Millis | null = null;
   #unsaved: TaskReport[] = [];
@@ -192,7 +187,7 @@ export class Node {
         this.#usage = event.usage;
         return;
       case "gossip":
-        this.#gossip(event.from, event.digest);
+        this.#digests.heard(event.from, event.digest, this.#now);
         return;
       case "continue":
         return;
@@ -212,28 +207,12 @@ export class Node {
     this.#publish();
   }
 
-  /** Gossips this node's digest, the rarer the more nodes there are. */
   #publish(): void {
-    const spread = (this.#members.length * 1000) / GOSSIP_PER_SECOND;
-    const everyMs = Math.min(Math.max(spread, GOSSIP_MIN_MS), GOSSIP_MAX_MS);
-    if (this.#now - this.#gossipAtMs < everyMs) return;
-    this.#gossipAtMs = this.#now;
-    this.#gossipCount = Math.max(this.#gossipCount + 1, this.#now);
-    this.#effects.push({
-      kind: "gossip",
-      digest: {
-        usage: this.#usage,
-        tasks: this.#worker.live(),
-        orchVersion: this.#config.orchVersion,
-        count: this.#gossipCount,
-      },
-    });
-  }
-
-  #gossip(from: NodeId, digest: Extract<Event, { kind: "gossip" }>["digest"]): void {
-    const known = this.#gossiped.get(from);
-    if (digest.usage === null || (known !== undefined && known.count >= digest.count)) return;
-    this.#gossiped.set(from, { usage: digest.usage, atMs: this.#now, count: digest.count });
+    const count = this.#digests.due(this.#members.length, this.#now);
+    if (count === null) return;
+    const { orchVersion } = this.#config;
+    const digest = { usage: this.#usage, tasks: this.#worker.live(), orchVersion, count };
+    this.#effects.push({ kind: "gossip", digest });
   }
 
   #peerLost(peer: NodeId): void {
@@ -481,9 +460,11 @@ export class Node {
           self: this.#self,
           replica: this.#replica,
           orchVersion: this.#config.orchVersion,
+          replaceAfterMs: this.#config.replaceAfterMs,
           lostPeers: this.#lostPeers,
-          gossipedUsage: (node) => this.#gossiped.get(node) ?? null,
+          gossipedUsage: (node) => this.#digests.usage(node),
           send: (to, message) => this.#send(to, message),
+          note: (text) => this.#effects.push({ kind: "note", text }),
         },
         this.#now,
       );

@@ -111,7 +111,13 @@ async function start(
   const engines = found.open(identity.clusterId, self);
   closers.add(() => engines.close());
   const driver = new NodeDriver({
-    config: { identity, facts, orchVersion: version, logBounds: LOG_BOUNDS },
+    config: {
+      identity,
+      facts,
+      orchVersion: version,
+      logBounds: LOG_BOUNDS,
+      replaceAfterMs: settings.replaceAfterMs,
+    },
     image,
     state,
     disk: opened.disk,

@@ -7,7 +7,7 @@ import { SnapshotReader } from "../state/snapshot.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import { idOf, nodeFacts } from "../test/fixtures/cluster.ts";
 import { bootstrap } from "./core/bootstrap.ts";
-import { LOG_BOUNDS, TICK_MS } from "./core/defaults.ts";
+import { LOG_BOUNDS, REPLACE_AFTER_MS, TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Query, Request, Response, UserCommand } from "./core/request.ts";
@@ -68,6 +68,7 @@ export class Machine {
       facts: this.facts,
       orchVersion: "0.1.0",
       logBounds: LOG_BOUNDS,
+      replaceAfterMs: REPLACE_AFTER_MS,
     };
     this.writes.splice(0);
     this.node = new Node(
@@ -183,6 +184,7 @@ export class Machine {
         this.events.push(...effect.events);
         return;
       case "members":
+      case "note":
       case "gossip":
       case "stop":
         this.others.push(effect);

@@ -157,6 +157,15 @@ const command: z.ZodType<UserCommand> = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("config-remove"), name: text, ifVersion: count.nullable() }),
   z.object({ kind: z.literal("node-admit"), node: nodeId, facts }),
+  z.object({ kind: z.literal("node-leave"), node: nodeId }),
+  z.object({ kind: z.literal("node-remove"), node: nodeId }),
+  z.object({
+    kind: z.literal("job-restore"),
+    spec: z.object({ name: text, services: z.array(service) }),
+    stopped: texts,
+    version: count,
+  }),
+  z.object({ kind: z.literal("config-restore"), name: text, data: text, version: count }),
 ]);
 
 const query: z.ZodType<Query> = z.discriminatedUnion("kind", [
@@ -177,6 +186,7 @@ const query: z.ZodType<Query> = z.discriminatedUnion("kind", [
 const request: z.ZodType<Request> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("write"), key: text, command }),
   z.object({ kind: z.literal("read"), query, stale: z.boolean() }),
+  z.object({ kind: z.literal("transfer"), node: text.nullable() }),
 ]);
 
 const fault: z.ZodType<Fault> = z.object({

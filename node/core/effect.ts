@@ -71,6 +71,8 @@ export type Effect =
     }
   /** Said again until it is there: passed over while a fetch is under way. */
   | { readonly kind: "fetch-snapshot"; readonly from: NodeId; readonly id: SnapshotId }
+  /** For the operator's log: what the manager decided about the cluster itself, and why. */
+  | { readonly kind: "note"; readonly text: string }
   /** Call `continue` soon: there is more to do than one call should take. */
   | { readonly kind: "again" }
   /** This node cannot go on: end the process with the fault. */

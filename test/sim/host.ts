@@ -96,6 +96,7 @@ export class Host {
       facts: this.facts,
       orchVersion: "sim",
       logBounds: this.#world.options.logBounds,
+      replaceAfterMs: this.#world.options.replaceAfterMs,
     };
     this.node = new Node(config, image, this.disk.readState(), this.#prng.fork(), this.now());
     this.#isFetching = false;
@@ -226,6 +227,7 @@ export class Host {
         this.#fetchSnapshot(effect.from, effect.id);
         return;
       case "events":
+      case "note":
       case "gossip":
         return;
       case "stop":

@@ -1,5 +1,5 @@
 import { Prng } from "../../lib/prng.ts";
-import { LOG_BOUNDS } from "../../node/core/defaults.ts";
+import { LOG_BOUNDS, REPLACE_AFTER_MS } from "../../node/core/defaults.ts";
 
 /** What one run is made of, all of it drawn from the seed: each seed switches a random part of the faults off. */
 export interface SimOptions {
@@ -21,6 +21,7 @@ export interface SimOptions {
   readonly transferEveryMs: number | null;
   /** Some nodes are of an older feature level, and are upgraded at a restart. */
   readonly mixedLevels: boolean;
+  readonly replaceAfterMs: number;
   /** When snapshots are made, and what of the log stays: small, so that much is fetched. */
   readonly logBounds: typeof LOG_BOUNDS;
   /** Messages in a thousand that are lost, sent twice, or overtaken. */
@@ -71,6 +72,7 @@ export function drawOptions(seed: number): SimOptions {
     churnEveryMs: maybe(350, 2_000, 10_000),
     transferEveryMs: maybe(350, 500, 8_000),
     mixedLevels: prng.chance(300),
+    replaceAfterMs: prng.pick([2_000, 10_000, REPLACE_AFTER_MS]),
     logBounds: prng.pick(BOUNDS),
     lossPerMille: rate(400, 200),
     repeatPerMille: rate(400, 200),

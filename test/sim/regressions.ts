@@ -1,4 +1,4 @@
-import { LOG_BOUNDS } from "../../node/core/defaults.ts";
+import { LOG_BOUNDS, REPLACE_AFTER_MS } from "../../node/core/defaults.ts";
 import type { SimOptions } from "./options.ts";
 
 /** What the simulator learned later, switched off. */
@@ -8,6 +8,7 @@ const SINCE = {
   churnEveryMs: null,
   transferEveryMs: null,
   mixedLevels: false,
+  replaceAfterMs: REPLACE_AFTER_MS,
   logBounds: LOG_BOUNDS,
 } as const;
 
