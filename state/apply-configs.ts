@@ -108,13 +108,13 @@ function checkRestored(tables: Tables, name: string, version: number): Fault | n
 
 /** Whether all configs together stay within bounds. */
 function checkRoom(tables: Tables, name: string, data: string): Fault | null {
-  const others = [...tables.configs.values()].filter((config) => config.name !== name);
+  const old = tables.configs.get(name);
   const hint = "Remove configs that nobody needs: `orch config ls`.";
-  if (others.length >= MAX_CONFIGS) {
+  if (old === undefined && tables.configs.size >= MAX_CONFIGS) {
     const message = `there are ${MAX_CONFIGS} configs already`;
     return fault("too-large", message, hint, { config: name, limit: MAX_CONFIGS });
   }
-  const bytes = others.reduce((sum, config) => sum + configBytes(config.data), configBytes(data));
+  const bytes = tables.configsBytes() - configBytes(old?.data ?? "") + configBytes(data);
   if (bytes <= MAX_CONFIGS_BYTES) return null;
   const message = `with config "${name}" all of them would be larger than ${MAX_CONFIGS_BYTES} bytes`;
   return fault("too-large", message, hint, { config: name, limitBytes: MAX_CONFIGS_BYTES });

@@ -169,7 +169,8 @@ describe("a config is refused", () => {
     expect(cluster.set("small", "YQ")).toBe("done true 1");
     cluster.remove("c1");
     expect(cluster.set("more", whole)).toBe("done true 2");
-  });
+    // It hashes 64 MiB.
+  }, 30_000);
 
   it("when there are too many", () => {
     const cluster = new Configs();

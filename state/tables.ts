@@ -1,5 +1,5 @@
 import type { Job, StateEvent } from "./cluster.ts";
-import type { Config } from "./config.ts";
+import { type Config, configBytes } from "./config.ts";
 import type { Index, Millis, NodeId } from "./ids.ts";
 import { slotName } from "./ids.ts";
 import type { NodeRecord } from "./node-record.ts";
@@ -56,6 +56,8 @@ export class Tables {
   readonly configs: Map<string, Config> = new Map();
   /** The highest version that any removed config had: the versions of new ones begin above it. */
   configFloor = 0;
+  /** Null: not counted yet. */
+  #configsBytes: number | null = null;
   readonly hash: RollingHash = new RollingHash();
   #lastRaftId = 0;
 
@@ -118,13 +120,25 @@ export class Tables {
     change.events.push({ ...blank(change, "job"), job: job.name, service, message });
   }
 
+  /** Of the content of all configs together. */
+  configsBytes(): number {
+    if (this.#configsBytes === null) {
+      this.#configsBytes = 0;
+      for (const { data } of this.configs.values()) this.#configsBytes += configBytes(data);
+    }
+    return this.#configsBytes;
+  }
+
   putConfig(config: Config, change: Change, message: string): void {
+    const oldBytes = configBytes(this.configs.get(config.name)?.data ?? "");
+    this.#configsBytes = this.configsBytes() - oldBytes + configBytes(config.data);
     this.configs.set(config.name, config);
     this.hash.add(JSON.stringify(config));
     change.events.push({ ...blank(change, "config"), config: config.name, message });
   }
 
   removeConfig(config: Config, change: Change): void {
+    this.#configsBytes = this.configsBytes() - configBytes(config.data);
     this.configs.delete(config.name);
     this.configFloor = Math.max(this.configFloor, config.version);
     this.hash.add(`remove config ${config.name}`);

@@ -79,6 +79,17 @@ describe("nodes", () => {
   });
 });
 
+it("a node that leaves is draining, unless worse is to be said of it", () => {
+  const cluster = busy();
+  for (const name of ["a", "b", "c"]) cluster.apply({ kind: "node-leave", node: idOf(name) });
+  cluster.liveness("c", "down");
+  expect(ask(cluster, { kind: "nodes" })).toMatchObject([
+    { name: "a", status: "draining" },
+    { name: "b", status: "suspect" },
+    { name: "c", status: "down" },
+  ]);
+});
+
 describe("the cluster", () => {
   it("is counted", () => {
     const cluster = busy();

@@ -94,7 +94,7 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
   return {
     id: node.id,
     name: node.name,
-    status: node.liveness === "down" ? "down" : context.suspect(node.id) ? "suspect" : "ready",
+    status: statusOf(node, context),
     role: context.voters.has(node.raftId)
       ? "voter"
       : context.learners.has(node.raftId)
@@ -113,6 +113,12 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
     driver: node.drivers.join(","),
     joinedAt: isoTime(node.joinedAtMs),
   };
+}
+
+function statusOf(node: NodeRecord, context: ViewContext): NodeView["status"] {
+  if (node.liveness === "down") return "down";
+  if (context.suspect(node.id)) return "suspect";
+  return node.leaving ? "draining" : "ready";
 }
 
 /** Where people reach a node's published ports: where it listens, or, if that is everywhere, where it is known. */
