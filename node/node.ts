@@ -1,6 +1,6 @@
 import { NONE } from "../consensus/message.ts";
 import type { Prng } from "../lib/prng.ts";
-import { fault } from "../lib/errors.ts";
+import type { Fault } from "../lib/errors.ts";
 import type { Usage } from "../runtime/engine.ts";
 import { Worker, type WorkerOutput } from "../runtime/worker.ts";
 import type { ClusterState, StateEvent } from "../state/cluster.ts";
@@ -8,8 +8,9 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import { EVENTS_KEPT, type LOG_BOUNDS } from "./core/defaults.ts";
+import { EVENTS_KEPT, type LOG_BOUNDS, REMOVED_STOP_MS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
+import { removedFault, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { connectList, membersOf } from "./core/members.ts";
@@ -57,6 +58,8 @@ export class Node {
   #usage: Usage | null = null;
   #events: StateEvent[] = [];
   #workerWakeAtMs: Millis | null = null;
+  #removedAtMs: Millis | null = null;
+  #isStopped = false;
   #unsaved: TaskReport[] = [];
   #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
   #now: Millis;
@@ -205,6 +208,7 @@ export class Node {
       this.#work(this.#worker.tick(this.#now));
     }
     this.#publish();
+    this.#stopWhenRemoved();
   }
 
   #publish(): void {
@@ -251,7 +255,7 @@ export class Node {
         this.#raft(from, message);
         return;
       case "removed":
-        if (message.raftId === this.#replica.raftId) this.#stopRemoved();
+        if (message.raftId === this.#replica.raftId) this.#beRemoved();
         return;
       case "forward":
         this.#forward(from, message.id, message.request);
@@ -338,7 +342,7 @@ export class Node {
         this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
-        this.#stopRemoved();
+        this.#beRemoved();
         return;
       case "session-beat-reply":
         this.#session.heard(from, m.session, this.#now);
@@ -349,10 +353,24 @@ export class Node {
     }
   }
 
-  #stopRemoved(): void {
-    const what = "this node is no member of the cluster any more";
-    const hint = "To bring the machine back, join it again with an empty --data-dir.";
-    this.#effects.push({ kind: "stop", fault: fault("removed", what, hint) });
+  /** What still runs here belongs to nobody: it is stopped, and then the node. */
+  #beRemoved(): void {
+    this.#removedAtMs ??= this.#now;
+    this.#work(this.#worker.assign({ full: true, upsert: [], remove: [] }, this.#now));
+    this.#stopWhenRemoved();
+  }
+
+  #stopWhenRemoved(): void {
+    if (this.#removedAtMs === null || this.#isStopped) return;
+    const isOverdue = this.#now - this.#removedAtMs >= REMOVED_STOP_MS;
+    if (!this.#worker.isIdle && !isOverdue) return;
+    this.#stop(removedFault());
+  }
+
+  #stop(reason: Fault): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    this.#effects.push({ kind: "stop", fault: reason });
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
@@ -431,6 +449,8 @@ export class Node {
       this.#effects.push({ kind: "events", events });
     }
     const { state, membership, holdsLog } = this.#replica;
+    const { featureLevel, orchVersion } = this.#config.facts;
+    if (state.featureLevel > featureLevel) this.#stop(tooOldFault(state.featureLevel, orchVersion));
     if (!holdsLog || state.clusterId === "") return;
     const from = [state.membersIndex, membership];
     if (from.every((part, i) => part === this.#membersFrom[i])) return;

@@ -66,6 +66,9 @@ export const EXCHANGE_MS = 30_000;
 /** A node away this long is not counted in the cluster's size: no repair at night takes longer, a scale-down does. */
 export const GONE_AFTER_MS = 3_600_000;
 
+/** A node that was removed stops its containers first, but ends after this: the longest usual grace and a margin. */
+export const REMOVED_STOP_MS = 30_000;
+
 /** A tick this late means that this process stood still, not that the others were silent. */
 export const STALL_MS = 500;
 

@@ -56,12 +56,7 @@ export class World implements HostWorld {
   /** Runs the safety phase, then the liveness phase; throws a Violation when something does not hold. */
   run(): RunResult {
     this.#founding();
-    this.#later(this.options.crashEveryMs, () => this.#crashOne());
-    this.#later(this.options.pauseEveryMs, () => this.#pauseOne());
-    this.#later(this.options.cutEveryMs, () => this.#cutSome());
-    this.#later(this.options.stallEveryMs, () => this.#stallOne());
-    this.#later(this.options.containerCrashEveryMs, () => this.#crashContainer());
-    this.#later(this.options.breakEveryMs, () => this.#breakStream());
+    this.#storm.begin();
     this.#askLater();
     this.#until(START_MS + this.options.safetyMs);
     this.#heal();
@@ -102,11 +97,11 @@ export class World implements HostWorld {
     if (this.#log !== null && (event.kind !== "tick" || effects.length > 0)) this.#log(line);
   }
 
-  #say(text: string): void {
+  say(text: string): void {
     this.#log?.(`${this.queue.nowMs - START_MS} ** ${text}`);
   }
 
-  #count(name: string): void {
+  count(name: string): void {
     this.#faults.set(name, (this.#faults.get(name) ?? 0) + 1);
   }
 
@@ -114,15 +109,6 @@ export class World implements HostWorld {
     while (this.queue.step(untilMs)) {
       // Everything happens in the events.
     }
-  }
-
-  #later(everyMs: number | null, act: () => void): void {
-    if (everyMs === null) return;
-    this.queue.after(this.#prng.between(1, 2 * everyMs), () => {
-      if (!this.faultsOn) return;
-      act();
-      this.#later(everyMs, act);
-    });
   }
 
   #founding(): void {
@@ -142,7 +128,7 @@ export class World implements HostWorld {
 
   /** A stranger asks any running node to be admitted, as the join protocol does, until it is. */
   #join(host: Host, attempt: number): void {
-    const doors = this.#running().filter(({ isPaused }) => !isPaused);
+    const doors = this.running().filter(({ isPaused }) => !isPaused);
     const door = doors.length === 0 ? undefined : this.#prng.pick(doors);
     const again = (): void => this.queue.after(500, () => this.#join(host, attempt + 1));
     if (door === undefined || this.network.isCut(host.id, door.id)) {
@@ -166,7 +152,7 @@ export class World implements HostWorld {
       const identity = { clusterId: CLUSTER, node: host.id, raftId: admitted, peers };
       host.disk.submit({ ...NO_WRITE, identity });
       host.disk.sync();
-      this.#say(`${host.id} is admitted as ${admitted}`);
+      this.say(`${host.id} is admitted as ${admitted}`);
       host.start();
     };
     const command = { kind: "node-admit", node: host.id, facts: host.facts } as const;
@@ -176,23 +162,15 @@ export class World implements HostWorld {
     this.queue.after(6_000, () => settle(null));
   }
 
-  #running(): Host[] {
+  running(): Host[] {
     return [...this.hosts.values()].filter(({ isUp }) => isUp);
   }
 
-  #crashOne(): void {
-    const up = this.#running();
-    if (up.length === 0) return;
-    this.#crash(this.#prng.pick(up));
-    // Sometimes all at once: power loss.
-    if (this.#prng.chance(50)) for (const host of this.#running()) this.#crash(host);
-  }
-
-  #crash(host: Host): void {
-    this.#count("crash");
-    this.#say(`${host.id} crashes`);
+  crash(host: Host, why: string): void {
+    this.count(why);
+    this.say(`${host.id} ends: ${why}`);
     host.crash();
-    for (const other of this.#running()) {
+    for (const other of this.running()) {
       if (this.network.isCut(host.id, other.id)) continue;
       this.queue.after(this.#prng.between(1, 15), () => {
         other.deliver({ kind: "peer-lost", peer: host.id });
@@ -203,83 +181,17 @@ export class World implements HostWorld {
 
   #restart(host: Host): void {
     if (host.isUp || host.disk.durable.identity === null) return;
-    this.#say(`${host.id} restarts`);
+    this.say(`${host.id} restarts`);
     host.start();
-    for (const other of this.#running()) {
+    for (const other of this.running()) {
       if (other !== host) other.deliver({ kind: "peer-up", peer: host.id });
     }
-  }
-
-  #pauseOne(): void {
-    const up = this.#running().filter(({ isPaused }) => !isPaused);
-    if (up.length === 0) return;
-    const host = this.#prng.pick(up);
-    this.#count("pause");
-    this.#say(`${host.id} stands still`);
-    host.pause();
-    this.queue.after(this.#prng.between(100, 7_000), () => {
-      this.#say(`${host.id} goes on`);
-      host.resume();
-    });
-  }
-
-  #cutSome(): void {
-    const ids = this.#prng.shuffle([...this.hosts.keys()]);
-    if (ids.length < 2) return;
-    this.#count("cut");
-    const side = new Set(ids.slice(0, this.#prng.between(1, ids.length - 1)));
-    const shape = this.#prng.pick(["both ways", "one way", "chain"] as const);
-    this.#say(`cut ${shape}: ${[...side].join(" ")}`);
-    ids.forEach((a, i) => {
-      ids.forEach((b, j) => {
-        const apart = side.has(a) && !side.has(b);
-        if (shape === "chain" ? Math.abs(i - j) > 1 : apart) this.network.cut(a, b);
-        if (shape === "both ways" && apart) this.network.cut(b, a);
-      });
-    });
-    this.queue.after(this.#prng.between(200, 9_000), () => {
-      this.#say("the cuts are mended");
-      this.network.mend();
-    });
-  }
-
-  #stallOne(): void {
-    const host = this.#prng.pick([...this.hosts.values()]);
-    this.#count("disk stall");
-    this.#say(`${host.id}'s disk stalls`);
-    host.stalledUntilMs = this.queue.nowMs + this.#prng.between(500, 5_000);
-  }
-
-  #crashContainer(): void {
-    const hosts = this.#running().filter(({ engine }) => (engine?.running().length ?? 0) > 0);
-    if (hosts.length === 0) return;
-    const host = this.#prng.pick(hosts);
-    const running = host.engine?.running() ?? [];
-    if (running.length === 0) return;
-    this.#count("container crash");
-    host.engine?.crash(this.#prng.pick(running), 1);
-  }
-
-  #breakStream(): void {
-    const up = this.#running();
-    if (up.length < 2) return;
-    const [a, b] = this.#prng.shuffle(up);
-    if (a === undefined || b === undefined) return;
-    this.#count("broken stream");
-    a.deliver({ kind: "peer-lost", peer: b.id });
-    b.deliver({ kind: "peer-lost", peer: a.id });
-    this.queue.after(this.#prng.between(50, 2_000), () => {
-      if (a.isUp && b.isUp) {
-        a.deliver({ kind: "peer-up", peer: b.id });
-        b.deliver({ kind: "peer-up", peer: a.id });
-      }
-    });
   }
 
   #askLater(): void {
     this.queue.after(this.#prng.between(1, 2 * this.options.requestEveryMs), () => {
       if (!this.faultsOn) return;
-      const up = this.#running();
+      const up = this.running();
       if (up.length > 0) {
         const { request, done } = this.#workload.next();
         this.#prng.pick(up).request(request, this.#prng.between(1_000, 10_000), done);
@@ -289,7 +201,7 @@ export class World implements HostWorld {
   }
 
   #heal(): void {
-    this.#say("all faults end");
+    this.say("all faults end");
     this.faultsOn = false;
     this.network.heal();
     for (const host of this.hosts.values()) {
@@ -308,12 +220,12 @@ export class World implements HostWorld {
       if (missing === "") break;
     }
     if (missing !== "") throw new Violation("liveness", missing);
-    const manager = this.#running().find(({ node }) => node?.isManager === true);
+    const manager = this.running().find(({ node }) => node?.isManager === true);
     const state = manager?.node?.replica.state;
     if (manager !== undefined) doneOnce(manager);
     this.#workload.check((job) => state?.jobs.get(job)?.version ?? 0);
     const live = [...(state?.tasks.values() ?? [])].filter((task) => !isTerminal(task.state));
-    this.#say(`converged with ${live.length} live tasks`);
+    this.say(`converged with ${live.length} live tasks`);
   }
 }
 
