@@ -175,6 +175,24 @@ describe("a snapshot", () => {
     expect(written.split('"nginx:2"')).toHaveLength(2);
   });
 
+  it("is the same whether equal specs are one object or several", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    const spec = serviceSpec("s");
+    cluster.put("j", spec, serviceSpec("t"));
+    cluster.settle();
+    cluster.put("j", spec, serviceSpec("t", { image: "nginx:2" }));
+    cluster.put("k", spec);
+    cluster.settle();
+    const chunks = write(cluster.state);
+    expect(write(replay(cluster.log))).toEqual(chunks);
+    const restored = read(chunks);
+    expect(restored.tasksOfJob("j").find((task) => task.service === "s")?.spec).toBe(
+      restored.jobs.get("k")?.spec.services[0],
+    );
+    expect(chunks.map(textOf).join("\n").split('"stopGraceMs"')).toHaveLength(4);
+  });
+
   it("forgets the oldest keys next", () => {
     const cluster = new TestCluster();
     const stop = { kind: "task-stop", task: taskId("9-9") } as const;
@@ -256,6 +274,13 @@ describe("a reader", () => {
         // A flipped bit of a format or a section's name may look as if it came from a newer orch.
         expect(verdict(replaced(i, damaged)), `chunk ${i}, byte ${at}`).toMatch(/^data-/);
       }
+    }
+  });
+
+  it("refuses a row that comes twice, also when the sum is right", () => {
+    for (const [i, chunk] of others.entries()) {
+      if (i === 0 || textOf(chunk).startsWith('{"section":"specs"')) continue;
+      expect(verdict(sealed(others.toSpliced(i, 0, chunk))), textOf(chunk)).toMatch(/comes twice$/);
     }
   });
 
