@@ -280,7 +280,7 @@ describe("a reader", () => {
   it("refuses a row that comes twice, also when the sum is right", () => {
     for (const [i, chunk] of others.entries()) {
       if (i === 0 || textOf(chunk).startsWith('{"section":"specs"')) continue;
-      expect(verdict(sealed(others.toSpliced(i, 0, chunk))), textOf(chunk)).toMatch(/comes twice$/);
+      expect(verdict(sealed(others.toSpliced(i, 0, chunk)))).toMatch(/comes twice$/);
     }
   });
 
