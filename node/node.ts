@@ -1,3 +1,4 @@
+import { isMember } from "../consensus/membership.ts";
 import { NONE } from "../consensus/message.ts";
 import type { Prng } from "../lib/prng.ts";
 import type { Fault } from "../lib/errors.ts";
@@ -13,11 +14,12 @@ import { Digests } from "./core/digests.ts";
 import { removedFault, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
-import { connectList, membersOf } from "./core/members.ts";
+import { membersOf } from "./core/members.ts";
 import type { Member, NodeMessage } from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
 import { Requests } from "./core/requests.ts";
 import type { Request } from "./core/request.ts";
+import { Roster } from "./core/roster.ts";
 import { SessionClient } from "./core/session-client.ts";
 import { staleAnswer } from "./core/stale.ts";
 import type { LocalView } from "./core/view-types.ts";
@@ -47,12 +49,8 @@ export class Node {
   #effects: Effect[] = [];
   /** Messages of this node to itself: handled before the call ends. */
   #inbox: NodeMessage[] = [];
-  #members: readonly Member[];
-  #membersStamp = 0;
+  readonly #roster: Roster;
   #membersFrom: unknown[] = [];
-  #joinSecret: string | null = null;
-  /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
-  readonly #routes: Map<number, NodeId> = new Map();
   readonly #lostPeers: Map<NodeId, Millis> = new Map();
   readonly #digests: Digests = new Digests();
   #usage: Usage | null = null;
@@ -82,13 +80,7 @@ export class Node {
       reports: () => this.#worker.reports(),
       send,
     });
-    this.#members = identity.peers.map(({ id, raftId, addresses }) => ({
-      id,
-      raftId,
-      name: "",
-      addresses,
-      holdsLog: true,
-    }));
+    this.#roster = new Roster(identity.node, identity.peers);
   }
 
   /** Advances by one event. The effects are to be performed in order. */
@@ -104,7 +96,7 @@ export class Node {
 
   /** Who this node knows of: also what a joiner is told. */
   get members(): readonly Member[] {
-    return this.#members;
+    return this.#roster.members;
   }
 
   get isManager(): boolean {
@@ -200,7 +192,7 @@ export class Node {
   #tick(): void {
     this.#replica.tick();
     this.#manager?.tick(this.#now);
-    const holders = this.#members
+    const holders = this.#roster.members
       .filter(({ id, holdsLog }) => holdsLog && id !== this.#self)
       .map(({ id }) => id);
     this.#session.tick(this.#leader(), holders, this.#usage, this.#now);
@@ -208,11 +200,12 @@ export class Node {
       this.#work(this.#worker.tick(this.#now));
     }
     this.#publish();
+    if (this.#roster.tick(this.#now)) this.#effects.push(this.#roster.effect());
     this.#stopWhenRemoved();
   }
 
   #publish(): void {
-    const count = this.#digests.due(this.#members.length, this.#now);
+    const count = this.#digests.due(this.#roster.members.length, this.#now);
     if (count === null) return;
     const { orchVersion } = this.#config;
     const digest = { usage: this.#usage, tasks: this.#worker.live(), orchVersion, count };
@@ -221,7 +214,7 @@ export class Node {
 
   #peerLost(peer: NodeId): void {
     if (!this.#lostPeers.has(peer)) this.#lostPeers.set(peer, this.#now);
-    const member = this.#members.find(({ id }) => id === peer);
+    const member = this.#roster.find(peer);
     if (member !== undefined) this.#replica.raft.peerLost(member.raftId);
     this.#manager?.peerLost(peer, this.#now);
     this.#session.peerLost(peer);
@@ -232,7 +225,7 @@ export class Node {
     if (!this.#replica.holdsLog) return null;
     const { leader } = this.#replica.raft;
     if (leader === this.#replica.raftId) return this.#self;
-    return this.#members.find(({ raftId }) => raftId === leader)?.id ?? null;
+    return this.#roster.nodeOf(leader);
   }
 
   #request(id: number, request: Request, timeoutMs: number): void {
@@ -279,16 +272,20 @@ export class Node {
   }
 
   #raft(from: NodeId, { clusterId, message }: Extract<NodeMessage, { kind: "raft" }>): void {
-    const member = this.#members.find(({ id }) => id === from);
+    const member = this.#roster.find(from);
     const isOurs =
       clusterId === this.#config.identity.clusterId && message.to === this.#replica.raftId;
     // Not under an id that it has lost. Under a later one than is known here: this node is behind.
     if (!isOurs || (member !== undefined && message.from < member.raftId)) return;
-    if (this.#replica.state.isRetired(message.from)) {
+    // One that Raft still counts is heard: else the entry that removes it there might never be committed.
+    if (
+      !isMember(this.#replica.membership, message.from) &&
+      this.#replica.state.isRetired(message.from)
+    ) {
       this.#send(from, { kind: "removed", raftId: message.from });
       return;
     }
-    this.#routes.set(message.from, from);
+    this.#roster.heard(message.from, from);
     this.#replica.raft.step(message);
   }
 
@@ -308,7 +305,7 @@ export class Node {
     const manager = this.#manager;
     if (manager === null) {
       const leader = this.#leader();
-      const hint = this.#members.find(({ id }) => id === leader) ?? null;
+      const hint = leader === null ? null : (this.#roster.find(leader) ?? null);
       this.#send(from, { kind: "session-refused", session: m.session, manager: hint });
     } else if (m.kind === "session-open") {
       manager.opened(from, m.session, m.facts, m.reports, this.#now);
@@ -342,7 +339,7 @@ export class Node {
         this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
-        this.#beRemoved();
+        if (this.#session.isCurrent(from, m.session)) this.#beRemoved();
         return;
       case "session-beat-reply":
         this.#session.heard(from, m.session, this.#now);
@@ -375,8 +372,8 @@ export class Node {
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
   #hearOf(member: Member | null): void {
-    if (member === null || this.#members.some(({ id }) => id === member.id)) return;
-    this.#learnMembers([...this.#members, member], this.#joinSecret);
+    if (member === null || this.#roster.find(member.id) !== undefined) return;
+    this.#learnMembers([...this.#roster.members, member], this.#roster.joinSecret);
   }
 
   #work(output: WorkerOutput): void {
@@ -410,7 +407,10 @@ export class Node {
         this.#manager.applied(output.applied, this.#now);
         this.#manager.confirmed(output.reads);
         this.#manager.plan(this.#now);
-        this.#manager.dispatch({ list: this.#members, stamp: this.#membersStamp }, this.#now);
+        this.#manager.dispatch(
+          { list: this.#roster.members, stamp: this.#roster.stamp },
+          this.#now,
+        );
       }
       this.#requests.flush(this.manager, this.#now);
       if (output.more) {
@@ -426,17 +426,12 @@ export class Node {
   }
 
   #fetch({ from, id }: NonNullable<ReplicaOutput["wanted"]>): void {
-    const node = this.#nodeOf(from);
+    const node = this.#roster.nodeOf(from);
     if (node !== null) this.#effects.push({ kind: "fetch-snapshot", from: node, id });
   }
 
-  #nodeOf(raftId: number): NodeId | null {
-    const member = this.#members.find((other) => other.raftId === raftId);
-    return member?.id ?? this.#routes.get(raftId) ?? null;
-  }
-
   #sendRaft(message: Extract<NodeMessage, { kind: "raft" }>["message"]): void {
-    const to = this.#nodeOf(message.to);
+    const to = this.#roster.nodeOf(message.to);
     if (to === null) return;
     this.#send(to, { kind: "raft", clusterId: this.#config.identity.clusterId, message });
   }
@@ -459,14 +454,9 @@ export class Node {
   }
 
   #learnMembers(members: readonly Member[], joinSecret: string | null): void {
-    this.#members = members;
-    this.#membersStamp += 1;
-    this.#joinSecret = joinSecret;
-    const connect = connectList(this.#self, members);
-    this.#effects.push({ kind: "members", members, connect, joinSecret: this.#joinSecret });
-    const peers = connect
-      .filter(({ holdsLog }) => holdsLog)
-      .map(({ id, raftId, addresses }) => ({ id, raftId, addresses }));
+    this.#roster.learn(members, joinSecret, this.#now);
+    this.#effects.push(this.#roster.effect());
+    const peers = this.#roster.peers();
     if (peers.length > 0) {
       this.#replica.remember({ identity: { ...this.#config.identity, peers } });
     }

@@ -158,7 +158,7 @@ const command: z.ZodType<UserCommand> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("config-remove"), name: text, ifVersion: count.nullable() }),
   z.object({ kind: z.literal("node-admit"), node: nodeId, facts }),
   z.object({ kind: z.literal("node-leave"), node: nodeId }),
-  z.object({ kind: z.literal("node-remove"), node: nodeId }),
+  z.object({ kind: z.literal("node-remove"), node: nodeId, force: z.boolean() }),
   z.object({
     kind: z.literal("job-restore"),
     spec: z.object({ name: text, services: z.array(service) }),

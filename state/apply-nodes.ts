@@ -120,6 +120,11 @@ export function applyLeave(tables: Tables, command: Of<"node-leave">, change: Ch
 export function applyRemove(tables: Tables, command: Of<"node-remove">, change: Change): Outcome {
   const node = tables.nodes.get(command.node);
   if (node === undefined) return noSuchNode(command.node);
+  if (!command.force && node.liveness === "ready" && !node.leaving) {
+    const message = `node ${node.name} is up: it would be cut off with its tasks running`;
+    const hint = "Let it leave: `orch node leave`. With --force it is removed all the same.";
+    return { kind: "refused", fault: fault("conflict", message, hint, { node: node.id }) };
+  }
   removeNode(tables, node, change);
   return CHANGED;
 }

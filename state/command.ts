@@ -30,8 +30,8 @@ export type Command =
   | { readonly kind: "node-liveness"; readonly node: NodeId; readonly liveness: "ready" | "down" }
   /** A node is to leave: its tasks are told to stop and run elsewhere. It is a member until it is removed. */
   | { readonly kind: "node-leave"; readonly node: NodeId }
-  /** A node is gone for good, whether it left or was lost. */
-  | { readonly kind: "node-remove"; readonly node: NodeId }
+  /** A node is gone for good, whether it left or was lost. `force`: also one that is up and was not told to leave. */
+  | { readonly kind: "node-remove"; readonly node: NodeId; readonly force: boolean }
   /** `ifVersion`: null, or the version that the job must have now (0: must not exist). */
   | { readonly kind: "job-put"; readonly spec: JobSpec; readonly ifVersion: number | null }
   /** Stops a job, one service of it, or starts nothing if it is stopped already. */

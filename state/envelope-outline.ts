@@ -3,6 +3,7 @@ import type { Command, Envelope } from "./command.ts";
 
 type FieldType =
   | "string"
+  | "boolean"
   | "integer"
   | "object"
   | "array"
@@ -19,7 +20,7 @@ const OUTLINES: Readonly<Record<Command["kind"], Readonly<Record<string, FieldTy
   "node-facts": { node: "string", facts: "object" },
   "node-liveness": { node: "string", liveness: "liveness" },
   "node-leave": { node: "string" },
-  "node-remove": { node: "string" },
+  "node-remove": { node: "string", force: "boolean" },
   "job-put": { spec: "object", ifVersion: "integer or null" },
   "job-stop": { job: "string", service: "string or null" },
   "job-restore": { spec: "object", stopped: "array", version: "integer" },
@@ -65,6 +66,8 @@ function fits(value: unknown, type: FieldType): boolean {
       return typeof value === "string";
     case "integer":
       return Number.isSafeInteger(value);
+    case "boolean":
+      return typeof value === "boolean";
     case "object":
       return isObject(value);
     case "array":

@@ -10,8 +10,7 @@ const SERVICE_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$/;
 /** A worker's assignments travel as one message: hundreds of tasks with a spec of this size still fit. */
 const MAX_SERVICE_CHARACTERS = 32 * 1024;
 const MAX_SERVICES = 1000;
-/** Also the highest number of a slot. */
-export const MAX_REPLICAS = 100_000;
+const MAX_REPLICAS = 100_000;
 const MAX_LIST = 1000;
 /** Far above any machine, and sums of it stay exact. */
 const MAX_AMOUNT = 1_000_000_000_000;

@@ -28,7 +28,7 @@ function leave(cluster: TestCluster, name: string): string {
 }
 
 function remove(cluster: TestCluster, name: string): string {
-  return code(cluster.apply({ kind: "node-remove", node: idOf(name) }));
+  return code(cluster.apply({ kind: "node-remove", node: idOf(name), force: true }));
 }
 
 function on(cluster: TestCluster, name: string): readonly Task[] {

@@ -1,7 +1,6 @@
 import type { Answer, FrozenState, Job } from "./cluster.ts";
 import type { NodeId } from "./ids.ts";
 import { nodeId, taskId } from "./ids.ts";
-import { MAX_REPLICAS } from "./job-check.ts";
 import {
   check,
   checkAnswer,
@@ -40,24 +39,41 @@ export class Restoring {
   }
 }
 
-/** The number of each spec, in the order in which they are written; specs that say the same have one number. */
+/**
+ * Numbers each spec when a row first refers to it; specs that say the same have one number. Old tasks may have
+ * one that their job has no more.
+ */
 export class SpecNumbers {
   readonly #bySpec = new Map<ServiceSpec, number>();
   readonly #byText = new Map<string, number>();
+  #waiting: string[] = [];
+  #characters = 0;
 
-  /** The spec's JSON if it is new, null if it has a number already. */
-  add(spec: ServiceSpec): string | null {
-    if (this.#bySpec.has(spec)) return null;
-    const text = JSON.stringify(spec);
-    const known = this.#byText.get(text);
-    this.#bySpec.set(spec, known ?? this.#byText.size);
-    if (known !== undefined) return null;
-    this.#byText.set(text, this.#byText.size);
-    return text;
+  /** How much of specs must be written before the rows that were made so far. */
+  get waitingCharacters(): number {
+    return this.#characters;
   }
 
-  of(spec: ServiceSpec): number | null {
-    return this.#bySpec.get(spec) ?? null;
+  of(spec: ServiceSpec): number {
+    const known = this.#bySpec.get(spec);
+    if (known !== undefined) return known;
+    const text = JSON.stringify(spec);
+    const number = this.#byText.get(text) ?? this.#byText.size;
+    this.#bySpec.set(spec, number);
+    if (number === this.#byText.size) {
+      this.#byText.set(text, number);
+      this.#waiting.push(text);
+      this.#characters += text.length;
+    }
+    return number;
+  }
+
+  /** The JSON of the specs that are still to be written, by number. */
+  takeWaiting(): readonly string[] {
+    const taken = this.#waiting;
+    this.#waiting = [];
+    this.#characters = 0;
+    return taken;
   }
 }
 
@@ -72,17 +88,13 @@ export interface Section {
 /** Every list of a frozen state has a section; those of shared parts come on top. */
 type SectionName = "specs" | Exclude<keyof FrozenState, "scalars" | "lastIndex">;
 
-const MAX_RUNS = 1000;
+const SLOTS_A_ROW = 1000;
 
 /** In the order in which they are written: what a row refers to comes before it. An empty one leaves no trace. */
 export const SECTIONS: Readonly<Record<SectionName, Section>> = {
   specs: {
-    *rows(frozen, specs) {
-      for (const spec of specsOf(frozen)) {
-        const text = specs.add(spec);
-        if (text !== null) yield text;
-      }
-    },
+    // Each is written when a row of another table first refers to it.
+    rows: () => [],
     load(row, into) {
       checkSpec(row);
       into.specs.push(row);
@@ -174,33 +186,17 @@ function* each<T>(items: readonly T[], row: (item: T) => unknown): Iterable<stri
   for (const item of items) yield JSON.stringify(row(item));
 }
 
-/** Old tasks may have a spec that their job has no more. */
-function* specsOf({ jobs, tasks }: FrozenState): Iterable<ServiceSpec> {
-  for (const job of jobs) yield* job.spec.services;
-  for (const task of tasks) yield task.spec;
-}
-
 function jobRow(job: Job, specs: SpecNumbers): unknown {
   const services = job.spec.services.map((service) => specs.of(service));
   return { ...job, spec: { ...job.spec, services } };
 }
 
-/** Slots as runs of numbers that follow each other: first, last, first, last, … */
+/** Not as ranges: a short row that names 100,000 slots would take long to read. */
 function* slotRows(slotOrder: FrozenState["slots"]): Iterable<string> {
   for (const { job, service, slots } of slotOrder) {
-    let runs: number[] = [];
-    for (const slot of slots) {
-      if (slot === (runs.at(-1) ?? slot) + 1) {
-        runs[runs.length - 1] = slot;
-        continue;
-      }
-      if (runs.length === 2 * MAX_RUNS) {
-        yield JSON.stringify([job, service, runs]);
-        runs = [];
-      }
-      runs.push(slot, slot);
+    for (let from = 0; from < slots.length; from += SLOTS_A_ROW) {
+      yield JSON.stringify([job, service, slots.slice(from, from + SLOTS_A_ROW)]);
     }
-    yield JSON.stringify([job, service, runs]);
   }
 }
 
@@ -208,23 +204,14 @@ function loadSlots(row: unknown, into: Restoring): void {
   const cells = new Row(row, "a service's slots");
   const job = into.shared(cells.text());
   const service = into.shared(cells.text());
-  const runs = cells.integers();
+  const slots = cells.integers();
   cells.end();
   const { tasks } = into.tables;
-  for (let i = 0; i < runs.length; i += 2) {
-    const first = runs[i] ?? 0;
-    const last = runs[i + 1] ?? 0;
-    // Checked first: a damaged number must not fill the memory.
-    check(first >= 1 && first <= last && last <= MAX_REPLICAS, `${first} to ${last} are no slots`);
-    for (let slot = first; slot <= last; slot++) {
-      check(
-        tasks.services(job).get(service)?.has(slot) !== true,
-        `slot ${job}.${service}.${slot} comes twice`,
-      );
-      tasks.restoreSlot(job, service, slot);
-      into.emptySlots += 1;
-    }
-  }
+  const known = tasks.services(job).get(service);
+  const isNew = new Set(slots).size === slots.length && !slots.some((slot) => known?.has(slot));
+  check(isNew, `a slot of ${job}.${service} comes twice`);
+  tasks.restoreSlots(job, service, slots);
+  into.emptySlots += slots.length;
 }
 
 /** A list, not an object: the fields' names would double the size of 100,000 tasks. */

@@ -56,16 +56,21 @@ function* chunkTexts(frozen: FrozenState): Iterable<string> {
   yield JSON.stringify({ orchSnapshot: FORMAT, ...scalars, lastIndex });
   const specs = new SpecNumbers();
   for (const [name, section] of Object.entries(SECTIONS)) {
-    yield* sectionTexts(name, section.rows(frozen, specs));
+    yield* sectionTexts(name, section.rows(frozen, specs), specs);
   }
 }
 
-function* sectionTexts(section: string, rows: Iterable<string>): Iterable<string> {
+function* sectionTexts(
+  section: string,
+  rows: Iterable<string>,
+  specs: SpecNumbers,
+): Iterable<string> {
   let held: string[] = [];
   let characters = 0;
   for (const row of rows) {
-    if (held.length > 0 && characters + row.length > CHUNK_CHARACTERS) {
-      yield rowsText(section, held);
+    if (characters + specs.waitingCharacters + row.length > CHUNK_CHARACTERS) {
+      yield* specTexts(specs);
+      if (held.length > 0) yield rowsText(section, held);
       held = [];
       characters = 0;
     }
@@ -76,7 +81,14 @@ function* sectionTexts(section: string, rows: Iterable<string>): Iterable<string
       characters += row.length + 1;
     }
   }
+  yield* specTexts(specs);
   if (held.length > 0) yield rowsText(section, held);
+}
+
+/** Nothing refers from specs to specs: there are none waiting while these are written. */
+function* specTexts(specs: SpecNumbers): Iterable<string> {
+  const waiting = specs.takeWaiting();
+  if (waiting.length > 0) yield* sectionTexts("specs", waiting, specs);
 }
 
 function rowsText(section: string, rows: readonly string[]): string {

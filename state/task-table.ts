@@ -62,10 +62,11 @@ export class TaskTable {
     return cursors.toSorted((a, b) => (a.node < b.node ? -1 : 1));
   }
 
-  /** Gives a slot that has no tasks its place among the service's slots. Its tasks must follow. */
-  restoreSlot(job: string, service: string, slot: number): void {
+  /** Gives slots that have no tasks yet their places behind the service's others. Their tasks must follow. */
+  restoreSlots(job: string, service: string, numbers: readonly number[]): void {
     const { services } = entryOf(this.#jobs, job, newJobTasks);
-    entryOf(services, service, newSlots).set(slot, []);
+    const slots = entryOf(services, service, newSlots);
+    for (const number of numbers) slots.set(number, []);
   }
 
   /** Adds a task or puts its newer self in its place. A task's node is given once and never changes. */

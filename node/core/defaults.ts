@@ -66,6 +66,9 @@ export const EXCHANGE_MS = 30_000;
 /** A node away this long is not counted in the cluster's size: no repair at night takes longer, a scale-down does. */
 export const GONE_AFTER_MS = 3_600_000;
 
+/** A node that was removed is let in for this long, to be told so: some round trips, also over a slow link. */
+export const DEPARTING_MS = 10_000;
+
 /** A node that was removed stops its containers first, but ends after this: the longest usual grace and a margin. */
 export const REMOVED_STOP_MS = 30_000;
 

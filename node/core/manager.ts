@@ -245,7 +245,11 @@ export class Manager {
   applied(entries: readonly AppliedEntry[], now: Millis): void {
     for (const { index, term, outcome, events } of entries) {
       if (outcome?.kind === "done" && outcome.changed) this.#stateChanged = true;
-      for (const { node } of events) if (node !== null) this.#sessions.touch(node);
+      for (const { node, to } of events) {
+        if (node === null) continue;
+        if (to === "left") this.#dismiss(node);
+        else this.#sessions.touch(node);
+      }
       const waiting = this.#waiting.get(index);
       if (waiting === undefined) continue;
       this.#waiting.delete(index);
@@ -256,6 +260,13 @@ export class Manager {
       this.#done(waiter, waiting.term === term ? outcome : null);
     }
     this.#answerReads();
+  }
+
+  /** The node is no member any more: it is told while it is still let in. */
+  #dismiss(node: NodeId): void {
+    const session = this.#sessions.sessionOf(node);
+    if (session !== null) this.#context.send(node, { kind: "session-removed", session });
+    this.#sessions.delete(node);
   }
 
   #done(waiter: Waiter, outcome: Outcome | null): void {

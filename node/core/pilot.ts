@@ -113,7 +113,7 @@ export class Pilot {
     for (const { id, leaving, raftId } of state.nodes.values()) {
       if (!leaving || holders.has(raftId)) continue;
       const isBusy = state.tasksOfNode(id).some((task) => !isTerminal(task.state));
-      if (!isBusy) propose({ kind: "node-remove", node: id });
+      if (!isBusy) propose({ kind: "node-remove", node: id, force: true });
     }
   }
 

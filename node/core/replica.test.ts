@@ -131,6 +131,7 @@ describe("writes", () => {
     expect(persist?.data).toEqual({
       identity: IDENTITY,
       hardState: null,
+      cut: null,
       entries: [],
       worker: WORKER,
     });

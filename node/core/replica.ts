@@ -1,7 +1,7 @@
 import { assert, present } from "../../lib/assert.ts";
 import type { Prng } from "../../lib/prng.ts";
 import type { LogCut, SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
-import { type ConfChange, type Membership, isVoter } from "../../consensus/membership.ts";
+import { type ConfChange, type Membership, isMember, isVoter } from "../../consensus/membership.ts";
 import type { Entry, Message } from "../../consensus/message.ts";
 import { type ProposeOutcome, Raft, type Ready, type WriteMark } from "../../consensus/raft.ts";
 import type { RaftConfig } from "../../consensus/raft-state.ts";
@@ -137,9 +137,7 @@ export class Replica {
 
   /** Whether it takes part in the log now, as far as it knows. */
   get holdsLog(): boolean {
-    const { voters, outgoing, learners } = this.raft.membership;
-    const id = this.raftId;
-    return voters.includes(id) || outgoing.includes(id) || learners.includes(id);
+    return isMember(this.raft.membership, this.raftId);
   }
 
   propose(envelope: Envelope): ProposeOutcome {

@@ -72,7 +72,11 @@ export class Registers {
 
   #read(name: string): Ask {
     const handle = this.#recorder.called(this.#client(), name, { kind: "get" });
-    const request: Request = { kind: "read", query: { kind: "config", config: name }, stale: false };
+    const request: Request = {
+      kind: "read",
+      query: { kind: "config", config: name },
+      stale: false,
+    };
     return {
       request,
       done: (response) => {
