@@ -2,6 +2,7 @@ import type { FileHandle } from "node:fs/promises";
 import { open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import type { SnapshotId, SnapshotMeta } from "../consensus/snapshot.ts";
+import { assert } from "../lib/assert.ts";
 import { chainAfter, Damage, markerOfText, textOfMarker } from "./disk-records.ts";
 import type { Marker } from "./disk-records.ts";
 import type { SnapshotSum } from "./storage.ts";
@@ -86,6 +87,7 @@ export class SnapshotWriter {
   }
 
   async add(chunk: Uint8Array): Promise<void> {
+    assert(chunk.length < LAST, `a chunk of ${chunk.length} bytes`);
     const { chunks, crc } = this.#sum;
     const of = crc32(chunk);
     await this.#write([headOf(chunks, chunk.length, of), chunk]);
@@ -109,13 +111,13 @@ export class SnapshotWriter {
   }
 
   async #write(parts: readonly Uint8Array[]): Promise<void> {
-    const bytes = Buffer.concat(parts);
-    for (let done = 0; done < bytes.length;) {
-      const { bytesWritten } = await this.#file.write(bytes, done, null, this.#at + done);
-      done += bytesWritten;
+    let left = parts.filter((part) => part.length > 0);
+    while (left.length > 0) {
+      const { bytesWritten } = await this.#file.writev(left, this.#at);
+      this.#at += bytesWritten;
+      this.#unsynced += bytesWritten;
+      left = withoutFirst(left, bytesWritten);
     }
-    this.#at += bytes.length;
-    this.#unsynced += bytes.length;
     if (this.#unsynced < SYNC_BYTES) return;
     await this.#file.datasync();
     this.#unsynced = 0;
@@ -242,6 +244,17 @@ export async function openIfThere(path: string, flags: "r" | "r+"): Promise<File
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
     throw error;
   }
+}
+
+/** What is left of the parts after so many bytes of them. */
+function withoutFirst(parts: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  const left: Uint8Array[] = [];
+  let gone = bytes;
+  for (const part of parts) {
+    if (gone < part.length) left.push(part.subarray(gone));
+    gone = Math.max(0, gone - part.length);
+  }
+  return left;
 }
 
 interface Head {
