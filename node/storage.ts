@@ -42,7 +42,8 @@ export interface DiskImage {
 
 /**
  * One atomic write: all of it is durable, or none. Absent parts (null, empty) stay as they are. The cut is
- * done first; then `entries` replace everything from their first index on.
+ * done first; then `entries` replace everything from their first index on. What is stored afterwards must
+ * fit together: base.index <= snapshot.index <= hardState.commit <= the last entry's index.
  */
 export interface DiskWrite {
   readonly identity: Identity | null;
@@ -90,7 +91,7 @@ export function afterWrite(image: DiskImage, write: DiskWrite): DiskImage {
 /** What tells a whole snapshot from a part or a damaged one. */
 export interface SnapshotSum {
   readonly chunks: number;
-  /** A CRC-32 over the CRC-32s of all chunks, in order. */
+  /** A CRC-32 over the CRC-32s of all chunks, in order, each as 4 big-endian bytes; 0 without chunks. */
   readonly crc: number;
 }
 
