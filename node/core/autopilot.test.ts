@@ -74,6 +74,12 @@ describe("growth", () => {
       wanted: "add-voter 2, add-voter 3",
     },
     {
+      why: "from one to three first, though five are wanted",
+      now: members([1], [2, 3, 4, 5, 6, 7]),
+      known: nodes(7),
+      wanted: "add-voter 2, add-voter 3",
+    },
+    {
       why: "in a young cluster at once, however new they are",
       now: members([1], [2, 3]),
       known: nodes(3, { 2: here(100), 3: here(100) }),
