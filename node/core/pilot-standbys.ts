@@ -57,7 +57,8 @@ function isNeedy({ stay, outs, leaderOut, away, target }: Survey): boolean {
 /** The standbys and one for each open seat; more when those that there are had their time and did not catch up. */
 function wantedStandbys(view: Survey): number {
   const open = Math.max(0, view.target - view.input.membership.voters.length);
-  const isStuck = isNeedy(view) && view.fit.length === 0 && view.calm;
+  const isTaught = view.learners.some(({ alive }) => alive);
+  const isStuck = isNeedy(view) && isTaught && view.fit.length === 0 && view.calm;
   return STANDBYS + open + (isStuck ? STANDBYS : 0);
 }
 

@@ -196,12 +196,12 @@ export function byAge(a: Candidate, b: Candidate): number {
   return a.sinceMs - b.sinceMs || a.raftId - b.raftId;
 }
 
-export function quorum(voters: number): number {
+function quorum(voters: number): number {
   return Math.floor(voters / 2) + 1;
 }
 
 /** How many of these voters are alive; the leader is, with or without a record. */
-export function aliveCount({ stay, outs, fit, input }: Survey, voters: readonly RaftId[]): number {
+function aliveCount({ stay, outs, fit, input }: Survey, voters: readonly RaftId[]): number {
   const alive = new Set<RaftId>([input.leader]);
   for (const node of [...stay, ...fit]) if (node.alive) alive.add(node.raftId);
   for (const node of outs) if (node.alive) alive.add(node.id);

@@ -45,8 +45,10 @@ function handOver(view: Survey): PilotStep | null {
 /** The wanted number of voters, of those that may be. */
 function resize(view: Survey): PilotStep | null {
   const { stay, target } = view;
-  const missing = target - stay.length;
-  if (missing <= 0) return toVoters(view, ids(best(view, target)), "surplus");
+  if (stay.length >= target) return toVoters(view, ids(best(view, target)), "surplus");
+  // From one to three and from three to five: no change makes a quorum of newcomers alone.
+  const { length } = view.input.membership.voters;
+  const missing = Math.min(target, length + 1 + (length % 2)) - stay.length;
   if (view.fit.length >= missing) return fill(view, missing);
   const someMayCome = view.members.length + aliveLearners(view) > view.fit.length;
   if (view.outs.length > view.fit.length && someMayCome) {
