@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { AssertionError } from "../lib/assert.ts";
 import type { Entry } from "../consensus/message.ts";
-import type { LogBase } from "../consensus/snapshot.ts";
+import type { LogCut, LogBase } from "../consensus/snapshot.ts";
 import type { Scan } from "./disk-pages.ts";
 import { emptyLog, loadLog, planWrite } from "./disk-log.ts";
 import type { Batch } from "./disk-log.ts";
@@ -16,7 +16,7 @@ import {
   SEAL_KEY,
 } from "./disk-records.ts";
 import type { DiskRecord, Marker } from "./disk-records.ts";
-import type { DiskWrite, SnapshotCut } from "./storage.ts";
+import type { DiskWrite } from "./storage.ts";
 import { afterWrite, EMPTY_DISK, NO_WRITE } from "./storage.ts";
 import { nodeId } from "../state/ids.ts";
 
@@ -61,11 +61,11 @@ class Table {
 const MEMBERSHIP = { voters: [1, 2, 3], outgoing: [], learners: [], learnersNext: [] };
 
 /** A cut to the snapshot of that entry; the log then begins after `base`. */
-function cutTo(index: number, term: number, base: LogBase, dropLog = false): SnapshotCut {
+function cutTo(index: number, term: number, base: LogBase, dropLog = false): LogCut {
   return { meta: { index, term, membership: MEMBERSHIP }, base, dropLog };
 }
 
-function markerOf({ meta }: SnapshotCut): Marker {
+function markerOf({ meta }: LogCut): Marker {
   return { meta, sum: { chunks: 1, crc: meta.index } };
 }
 

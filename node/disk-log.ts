@@ -1,3 +1,4 @@
+import type { LogCut } from "../consensus/snapshot.ts";
 import type { Entry, HardState } from "../consensus/message.ts";
 import { type LogBase, type SnapshotMeta, WHOLE_LOG } from "../consensus/snapshot.ts";
 import { assert, present } from "../lib/assert.ts";
@@ -29,7 +30,7 @@ import {
 import type { DiskRecord, Marker, Seal } from "./disk-records.ts";
 import type { Scan } from "./disk-pages.ts";
 import { EMPTY_DISK } from "./storage.ts";
-import type { DiskImage, DiskWrite, SnapshotCut } from "./storage.ts";
+import type { DiskImage, DiskWrite } from "./storage.ts";
 
 /** What a write must know of what is stored already. */
 export interface LogState {
@@ -165,7 +166,7 @@ interface Kept {
 }
 
 /** What a cut leaves of the log. */
-function afterCut(state: LogState, cut: SnapshotCut | null, saved: Marker | null): Kept {
+function afterCut(state: LogState, cut: LogCut | null, saved: Marker | null): Kept {
   const { seal, terms, chains } = state;
   if (cut === null) return { base: seal.base, baseChain: seal.baseChain, terms, chains };
   const { meta, base, dropLog } = cut;

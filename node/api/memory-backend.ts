@@ -50,6 +50,9 @@ export class MemoryBackend implements Backend {
       return { kind: "refused", fault: fault(this.weather, "as the test wants it", "Try again.") };
     }
     if (request.kind === "read") return this.#read(request.query);
+    if (request.kind === "transfer") {
+      return { kind: "ok", index: this.#index, manager: "n1", body: { from: "n1" } };
+    }
     const known = this.#answers.get(request.key);
     if (known !== undefined) return known;
     const answer = this.#write(request.command);
@@ -233,6 +236,11 @@ export class MemoryBackend implements Backend {
       case "config-put":
       case "config-remove":
         return this.#writeConfig(command);
+      case "job-restore":
+      case "config-restore":
+      case "node-leave":
+      case "node-remove":
+        return this.#written(null, true);
       case "node-admit":
         throw new Error("the API admits no nodes");
       default:

@@ -242,8 +242,9 @@ export class Replica {
     const next = this.#next;
     if (ready.hardState !== null) next.hardState = ready.hardState;
     if (ready.cut !== null) {
-      // A log that is yet to be dropped is dropped all the same when it is cut again.
-      next.cut = { ...ready.cut, dropLog: ready.cut.dropLog || next.cut?.dropLog === true };
+      // A snapshot of its own may be done before the other node's, which it goes beyond, is on the disk: the
+      // next one will take its place.
+      if (ready.cut.dropLog || next.cut?.dropLog !== true) next.cut = ready.cut;
       if (ready.cut.dropLog) next.entries = [];
     }
     const [first] = ready.entries;

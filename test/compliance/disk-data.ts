@@ -1,3 +1,4 @@
+import type { LogCut } from "../../consensus/snapshot.ts";
 import { crc32 } from "node:zlib";
 import type { Entry } from "../../consensus/message.ts";
 import {
@@ -9,7 +10,7 @@ import {
 import { Prng } from "../../lib/prng.ts";
 import { faultOf } from "../../lib/errors.ts";
 import { NO_WRITE } from "../../node/storage.ts";
-import type { Disk, DiskImage, DiskWrite, SnapshotCut, SnapshotSum } from "../../node/storage.ts";
+import type { Disk, DiskImage, DiskWrite, SnapshotSum } from "../../node/storage.ts";
 
 /** What the tests of a disk are made of. */
 
@@ -68,7 +69,7 @@ export function sumOf(chunks: readonly Uint8Array[]): SnapshotSum {
   return { chunks: chunks.length, crc: crc32(crcs) };
 }
 
-export function cutTo(meta: SnapshotMeta, base: LogBase, dropLog = false): SnapshotCut {
+export function cutTo(meta: SnapshotMeta, base: LogBase, dropLog = false): LogCut {
   return { meta, base, dropLog };
 }
 

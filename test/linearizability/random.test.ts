@@ -58,7 +58,7 @@ describe.each(Object.entries(WORKLOADS))("tiny histories: %s", (name, workload) 
     }
     expect(judged.good).toBeGreaterThan(100);
     // Few of six operations show that a write was made twice: classic.test.ts has those that do.
-    if (fault !== "write made twice") expect(judged.bad).toBeGreaterThan(50);
+    expect(judged.bad).toBeGreaterThanOrEqual(fault === "write made twice" ? 0 : 51);
   });
 
   it("every mutant is judged as by brute force", () => {

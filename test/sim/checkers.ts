@@ -3,6 +3,7 @@ import type { Raft } from "../../consensus/raft.ts";
 import type { Event } from "../../node/core/effect.ts";
 import type { Replica } from "../../node/core/replica.ts";
 import type { NodeId } from "../../state/ids.ts";
+import { ClusterState, decodeEnvelope } from "../../state/cluster.ts";
 import { holdsOnDisk, lastOnDisk } from "./durable.ts";
 import type { Host } from "./host.ts";
 import { LogHistory } from "./log-history.ts";
@@ -29,8 +30,6 @@ export class Checkers {
   readonly #seen: Map<NodeId, Seen> = new Map();
   /** Per raft id, so that a wiped disk begins anew. */
   readonly #durable: Map<number, { term: number; vote: number }> = new Map();
-  /** Raft ids that were members once and are none any more. */
-  readonly #gone: Set<number> = new Set();
   #applied = 0;
 
   constructor(hosts: ReadonlyMap<NodeId, Host>) {
@@ -178,11 +177,39 @@ export class Checkers {
     if (after === before) return;
     const old = new Set(memberIds(before));
     const now = new Set(memberIds(after));
-    const back = [...now].find((id) => !old.has(id) && this.#gone.has(id));
+    const state = host.node?.replica.state;
+    const back = [...now].find((id) => !old.has(id) && state?.isRetired(id) === true);
     if (back !== undefined) {
-      throw new Violation("removed ids", `${host.id} counts ${back} again, which was removed`);
+      throw new Violation("removed ids", `${host.id} counts ${back}, which is retired`);
     }
-    for (const id of old) if (!now.has(id)) this.#gone.add(id);
+  }
+
+  /**
+   * Replays what was committed: a command under a key that came before must change nothing, and the state must be
+   * the one that the nodes have. Returns what each config held at versions 1, 2, …
+   */
+  replay(): ReadonlyMap<string, readonly string[]> {
+    const state = new ClusterState();
+    const keys = new Set<string>();
+    const values = new Map<string, string[]>();
+    for (const { index, kind, data } of this.#log.committed(this.#applied)) {
+      if (kind !== "normal" || data.length === 0) continue;
+      const envelope = decodeEnvelope(data);
+      const { key, command } = envelope;
+      const before = state.hash();
+      const { outcome } = state.apply(index, envelope);
+      if (key !== null && keys.has(key)) {
+        if (state.hash() === before) continue;
+        throw new Violation("done once", `${key} changed the state again at ${index}`);
+      }
+      if (key !== null) keys.add(key);
+      if (command.kind !== "config-put" || outcome.kind !== "done") continue;
+      values.set(command.name, [...(values.get(command.name) ?? []), command.data]);
+    }
+    if (state.hash() !== this.#hashes.get(this.#applied)) {
+      throw new Violation("determinism", "the log replayed gives another state");
+    }
+    return values;
   }
 
   #leading(host: Host, raft: Raft): void {

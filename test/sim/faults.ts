@@ -135,26 +135,24 @@ export class Faults {
    */
   #wipeOne(): void {
     const world = this.#world;
+    const hosts = this.#prng.shuffle([...world.hosts.values()]);
+    const host = hosts.find((candidate) => this.#isBearable(candidate));
+    if (host !== undefined) world.wipe(host);
+  }
+
+  #isBearable(host: Host): boolean {
+    const world = this.#world;
     const lost = (raftId: number): boolean =>
       ![...world.hosts.values()].some(({ disk }) => disk.durable.identity?.raftId === raftId);
-    const bearable = ({ disk }: Host): boolean => {
-      const raftId = disk.durable.identity?.raftId;
-      return (
-        raftId !== undefined &&
-        [...world.hosts.values()].every(({ node }) => {
-          const { voters = [], outgoing = [] } = node?.replica.membership ?? {};
-          return [voters, outgoing].every(
-            (half) => !half.includes(raftId) || (half.length >= 3 && !half.some(lost)),
-          );
-        }) &&
-        world.running().some(({ node }) => node?.isManager === true)
+    const raftId = host.disk.durable.identity?.raftId;
+    if (raftId === undefined) return false;
+    const isBorne = [...world.hosts.values()].every(({ node }) => {
+      const { voters = [], outgoing = [] } = node?.replica.membership ?? {};
+      return [voters, outgoing].every(
+        (half) => !half.includes(raftId) || (half.length >= 3 && !half.some(lost)),
       );
-    };
-    const hosts = this.#prng.shuffle([...world.hosts.values()]).filter(bearable);
-    const [host] = hosts;
-    if (host === undefined) return;
-    world.count("wiped disk");
-    world.wipe(host);
+    });
+    return isBorne && world.running().some(({ node }) => node?.isManager === true);
   }
 
   #joinOrLeave(): void {
@@ -170,12 +168,13 @@ export class Faults {
     if (asked === null || size <= 2) return;
     this.#keys += 1;
     const kind = this.#prng.chance(700) ? "node-leave" : "node-remove";
-    if (kind === "node-remove" && !world.bearsLossOf(leaver)) return;
+    if (kind === "node-remove" && !this.#isBearable(leaver)) return;
     world.say(`${kind} ${leaver.id}`);
     const request: Request = {
       kind: "write",
       key: `leave-${this.#keys}`,
-      command: { kind, node: leaver.id },
+      command:
+        kind === "node-leave" ? { kind, node: leaver.id } : { kind, node: leaver.id, force: true },
     };
     asked.request(request, 5_000, () => {});
   }

@@ -1,5 +1,5 @@
 import { present } from "../../lib/assert.ts";
-import { fault } from "../../lib/errors.ts";
+import { type Fault, fault } from "../../lib/errors.ts";
 import type { Prng } from "../../lib/prng.ts";
 import { TICK_MS } from "../../node/core/defaults.ts";
 import type { Effect, Event } from "../../node/core/effect.ts";
@@ -27,6 +27,8 @@ export interface HostWorld {
   faultsOn: boolean;
   /** Before a message leaves: what it promises must be durable. */
   sending(from: Host, effect: Extract<Effect, { kind: "send" }>): void;
+  /** The node cannot go on. */
+  stopped(host: Host, reason: Fault): void;
   /** After every event of a running node. */
   handled(host: Host, event: Event, effects: readonly Effect[]): void;
 }
@@ -35,7 +37,7 @@ export interface HostWorld {
 export class Host {
   readonly id: NodeId;
   facts: NodeFacts;
-  readonly disk: SimDisk = new SimDisk();
+  disk: SimDisk = new SimDisk();
   readonly machine: ReturnType<typeof memoryMachine> = memoryMachine();
   readonly #world: HostWorld;
   readonly #prng: Prng;
@@ -148,6 +150,10 @@ export class Host {
     this.#requestCount = this.life * 1_000_000;
   }
 
+  wipe(): void {
+    this.disk = new SimDisk();
+  }
+
   pause(): void {
     if (this.node !== null) this.isPaused = true;
   }
@@ -231,7 +237,9 @@ export class Host {
       case "gossip":
         return;
       case "stop":
-        throw new Error(`${this.id} stopped: ${effect.fault.message}`);
+        // Later: other effects of the same event come first.
+        this.#later(0, () => this.#world.stopped(this, effect.fault));
+        return;
     }
   }
 

@@ -15,7 +15,7 @@ interface Looked {
  * log that holds it must agree on both, two logs that agree at an index agree before it (log matching).
  */
 export class LogHistory {
-  readonly #entries: Map<string, { content: string; prevTerm: number }> = new Map();
+  readonly #entries: Map<string, { entry: Entry; content: string; prevTerm: number }> = new Map();
   readonly #looked: Map<NodeId, Looked> = new Map();
   /** By index: the term that was committed there first. */
   readonly #committed: Map<number, number> = new Map();
@@ -37,12 +37,13 @@ export class LogHistory {
     this.#looked.set(host, { life, generation, last: lastIndex });
   }
 
-  #check(host: NodeId, { index, term, kind, data }: Entry, prevTerm: number): void {
+  #check(host: NodeId, entry: Entry, prevTerm: number): void {
+    const { index, term, kind, data } = entry;
     const key = `${index}/${term}`;
     const content = `${kind} ${data.length} ${sumOf(data)}`;
     const known = this.#entries.get(key);
     if (known === undefined) {
-      this.#entries.set(key, { content, prevTerm });
+      this.#entries.set(key, { entry, content, prevTerm });
     } else if (known.content !== content || known.prevTerm !== prevTerm) {
       throw new Violation("log matching", `${host} has another entry ${key}, or after another`);
     }
@@ -57,6 +58,15 @@ export class LogHistory {
     }
     this.#committed.set(index, term);
     return known === undefined;
+  }
+
+  /** What was committed, from the first entry up to `last`. */
+  *committed(last: number): Generator<Entry> {
+    for (let index = 1; index <= last; index++) {
+      const found = this.#entries.get(`${index}/${this.#committed.get(index)}`);
+      if (found === undefined) throw new Violation("committed is kept", `nobody has ${index}`);
+      yield found.entry;
+    }
   }
 
   /** A new leader holds everything that was committed before. */

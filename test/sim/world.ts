@@ -1,18 +1,20 @@
+import type { Fault } from "../../lib/errors.ts";
 import { Prng } from "../../lib/prng.ts";
 import { bootstrap } from "../../node/core/bootstrap.ts";
 import type { Effect, Event } from "../../node/core/effect.ts";
 import type { Response } from "../../node/core/request.ts";
-import { ClusterState, decodeEnvelope } from "../../state/cluster.ts";
 import { isTerminal } from "../../state/task.ts";
 import { type NodeId, nodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import { Checkers } from "./checkers.ts";
 import { EventQueue } from "./event-queue.ts";
+import { Faults } from "./faults.ts";
 import { Host, type HostWorld } from "./host.ts";
 import { NO_WRITE } from "../../node/storage.ts";
 import { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
 import { convergence } from "./convergence.ts";
+import { Registers } from "./registers.ts";
 import { Violation } from "./violation.ts";
 import { Workload } from "./workload.ts";
 
@@ -38,9 +40,14 @@ export class World implements HostWorld {
   readonly #prng: Prng;
   readonly #checkers: Checkers;
   readonly #workload: Workload;
+  readonly #registers: Registers;
+  readonly #storm: Faults;
+  /** Hosts that were removed, and ended for it. */
+  readonly departed: Host[] = [];
   readonly #log: ((line: string) => void) | null;
   readonly #faults: Map<string, number> = new Map();
   faultsOn = true;
+  #grown = 0;
   #trace = 0;
   #events = 0;
 
@@ -51,6 +58,8 @@ export class World implements HostWorld {
     this.network = new SimNetwork(this.#prng.fork(), options);
     this.#checkers = new Checkers(this.hosts);
     this.#workload = new Workload(this.#prng.fork());
+    this.#registers = new Registers(this.#prng.fork());
+    this.#storm = new Faults(this, this.#prng.fork());
   }
 
   /** Runs the safety phase, then the liveness phase; throws a Violation when something does not hold. */
@@ -64,9 +73,9 @@ export class World implements HostWorld {
     return {
       events: this.#events,
       faults: Object.fromEntries(this.#faults),
-      acknowledged: this.#workload.acknowledged,
-      reads: this.#workload.reads,
-      unknown: this.#workload.unknown,
+      acknowledged: this.#workload.acknowledged + this.#registers.acknowledged,
+      reads: this.#workload.reads + this.#registers.reads,
+      unknown: this.#workload.unknown + this.#registers.unknown,
       applied: this.#checkers.appliedLast,
       traceHash: this.#trace.toString(16).padStart(8, "0"),
     };
@@ -111,11 +120,17 @@ export class World implements HostWorld {
     }
   }
 
+  #facts(n: number): NodeFacts {
+    const featureLevel = this.options.mixedLevels ? this.#prng.between(1, 3) : 1;
+    return { ...factsOf(n), featureLevel };
+  }
+
   #founding(): void {
     for (let n = 1; n <= this.options.nodes; n++) {
       const id = nodeId(`node-${n}`);
-      this.hosts.set(id, new Host(this, this.#prng.fork(), id, factsOf(n)));
+      this.hosts.set(id, new Host(this, this.#prng.fork(), id, this.#facts(n)));
     }
+    this.#grown = this.options.nodes;
     const [first, ...others] = this.hosts.values();
     if (first === undefined) return;
     first.disk.submit(bootstrap(CLUSTER, "secret", first.id, first.facts, first.now()));
@@ -141,9 +156,12 @@ export class World implements HostWorld {
       answered = true;
       const admitted = response?.kind === "ok" ? admission(response.body) : null;
       if (admitted === null || door.node === null) {
+        const isTooOld = response?.kind === "refused" && response.fault.code === "too-old";
+        if (isTooOld) host.facts = { ...host.facts, featureLevel: 3 };
         again();
         return;
       }
+      if (!this.hosts.has(host.id)) return;
       const peers = door.node.members.map(({ id, raftId, addresses }) => ({
         id,
         raftId,
@@ -160,6 +178,44 @@ export class World implements HostWorld {
     door.request({ kind: "write", key, command }, 5_000, settle);
     // The door may die with the question.
     this.queue.after(6_000, () => settle(null));
+  }
+
+  /** One more machine wants to join. */
+  grow(): void {
+    this.#grown += 1;
+    const id = nodeId(`node-${this.#grown}`);
+    const host = new Host(this, this.#prng.fork(), id, this.#facts(this.#grown));
+    this.hosts.set(id, host);
+    this.say(`${id} is new`);
+    this.#join(host, 0);
+  }
+
+  /** The disk of this host is lost with all that is on it; the machine joins again under its name. */
+  wipe(host: Host): void {
+    this.crash(host, "wiped disk");
+    host.wipe();
+    this.queue.after(this.#prng.between(50, 3_000), () => this.#join(host, 0));
+  }
+
+  /** A node ends itself: it was removed, or is too old for the cluster and is upgraded. */
+  stopped(host: Host, reason: Fault): void {
+    this.say(`${host.id} stops: ${reason.message}`);
+    if (reason.code === "too-old") {
+      host.facts = { ...host.facts, featureLevel: 3 };
+      this.crash(host, "too old");
+      return;
+    }
+    if (reason.code !== "removed") throw new Error(`${host.id} stopped: ${reason.message}`);
+    const running = host.engine?.running() ?? [];
+    if (running.length > 0) {
+      throw new Violation(
+        "no orphans",
+        `${host.id} was removed and still runs ${running.join(", ")}`,
+      );
+    }
+    host.crash();
+    this.hosts.delete(host.id);
+    this.departed.push(host);
   }
 
   running(): Host[] {
@@ -193,7 +249,8 @@ export class World implements HostWorld {
       if (!this.faultsOn) return;
       const up = this.running();
       if (up.length > 0) {
-        const { request, done } = this.#workload.next();
+        const source = this.#prng.chance(500) ? this.#workload : this.#registers;
+        const { request, done } = source.next();
         this.#prng.pick(up).request(request, this.#prng.between(1_000, 10_000), done);
       }
       this.#askLater();
@@ -222,34 +279,10 @@ export class World implements HostWorld {
     if (missing !== "") throw new Violation("liveness", missing);
     const manager = this.running().find(({ node }) => node?.isManager === true);
     const state = manager?.node?.replica.state;
-    if (manager !== undefined) doneOnce(manager);
+    this.#registers.check(this.#checkers.replay());
     this.#workload.check((job) => state?.jobs.get(job)?.version ?? 0);
     const live = [...(state?.tasks.values() ?? [])].filter((task) => !isTerminal(task.state));
     this.say(`converged with ${live.length} live tasks`);
-  }
-}
-
-/** Replays the log from the disk: a command under a key that came before must change nothing. */
-function doneOnce(manager: Host): void {
-  const state = new ClusterState();
-  const keys = new Set<string>();
-  const applied = manager.node?.replica.raft.appliedIndex ?? 0;
-  for (const { index, kind, data } of manager.disk.durable.entries) {
-    if (index > applied || kind !== "normal" || data.length === 0) continue;
-    const envelope = decodeEnvelope(data);
-    const before = state.hash();
-    state.apply(index, envelope);
-    const { key } = envelope;
-    if (key === null) continue;
-    if (keys.has(key) && state.hash() !== before) {
-      throw new Violation("done once", `${key} changed the state again at ${index}`);
-    }
-    keys.add(key);
-  }
-  // A manager may apply what the others' disks hold before its own does.
-  const isWhole = manager.disk.durable.entries.length >= applied;
-  if (isWhole && state.hash() !== manager.node?.replica.state.hash()) {
-    throw new Violation("determinism", "the log replayed gives another state");
   }
 }
 
