@@ -19,7 +19,12 @@ const SMALL: Workload = {
   faultPerMille: 0,
 };
 
-const FAULTS = ["stale read", "lost write", "write made twice"] as const;
+/** And how many of 1,500 tiny histories must show it: hardly one can show that a write was made twice. */
+const FAULTS = [
+  ["stale read", 50],
+  ["lost write", 50],
+  ["write made twice", 0],
+] as const;
 
 const WORKLOADS: Readonly<Record<string, Workload>> = {
   "unique values, versions": SMALL,
@@ -49,7 +54,7 @@ describe.each(Object.entries(WORKLOADS))("tiny histories: %s", (name, workload) 
     }
   });
 
-  it.each(FAULTS)("a register with a fault is judged as by brute force: %s", (fault) => {
+  it.each(FAULTS)("a register with a fault is judged as by brute force: %s", (fault, least) => {
     const judged = { good: 0, bad: 0 };
     const broken = { ...workload, fault, faultPerMille: 300, unknownPerMille: 300 };
     for (let seed = 0; seed < 1_500; seed += 1) {
@@ -57,8 +62,7 @@ describe.each(Object.entries(WORKLOADS))("tiny histories: %s", (name, workload) 
       judged[compare(history, `${name}, ${fault}, ${seed}`) ? "good" : "bad"] += 1;
     }
     expect(judged.good).toBeGreaterThan(100);
-    // Few of six operations show that a write was made twice: classic.test.ts has those that do.
-    if (fault !== "write made twice") expect(judged.bad).toBeGreaterThan(50);
+    expect(judged.bad).toBeGreaterThanOrEqual(least);
   });
 
   it("every mutant is judged as by brute force", () => {
