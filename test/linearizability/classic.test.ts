@@ -104,6 +104,13 @@ const GOOD: Readonly<Record<string, readonly Line[]>> = {
     ["a", 4, 5, remove, absent],
     ["a", 6, 7, putIf("y", 0), v(1)],
   ],
+  "an unknown conditional write is made after an unknown remove, not before": [
+    ["a", 0, 1, put("x"), v(1)],
+    ["b", 2, null, putIf("u", 1)],
+    ["c", 2, null, remove],
+    ["a", 3, 4, put("y"), v(1)],
+    ["a", 5, 6, put("z"), v(3)],
+  ],
   "a version comes again after an unknown remove": [
     ["a", 0, 1, put("x"), v(1)],
     ["b", 2, null, remove],

@@ -56,7 +56,7 @@ describe("10,000 operations of 40 clients, hundreds of outcomes unknown", () => 
   });
 
   it.each(["stale read", "lost write", "write made twice"] as const)("found: %s", (fault) => {
-    const broken = { ...CHAOS, fault, faultPerMille: 30 };
+    const broken = { ...CHAOS, fault, faultPerMille: 300 };
     const verdict = checkLinearizable(randomHistory(new Prng(1), broken));
     expect(verdict.kind).toBe("violated");
     expect(lines(verdict.kind === "violated" ? verdict.explanation : "")).toBeLessThan(8);

@@ -235,14 +235,16 @@ class Search {
     return true;
   }
 
-  /** Whether every unknown operation that is left now, and can still happen, was left then too. */
+  /**
+   * Whether every unknown operation that is left now, and can still happen, was left then too. Where
+   * versions only grow, one that needs a version and was ever used has had its only chance.
+   */
   #hasNoMoreThan(then: Uint32Array): boolean {
-    for (let i = 0; i < then.length; i += 1) {
-      if ((then[i] ?? 0) <= (this.#used[i] ?? 0)) continue;
-      const atVersion = this.#problem.unknown[i]?.[0]?.atVersion ?? ANY;
-      if (!this.#problem.grows || atVersion === ANY || atVersion >= this.#version) return false;
-    }
-    return true;
+    const { unknown, grows } = this.#problem;
+    return then.every((used, i) => {
+      const hadItsChance = grows && unknown[i]?.[0]?.atVersion !== ANY;
+      return hadItsChance || used <= (this.#used[i] ?? 0);
+    });
   }
 
   #known(number: number): Step {
