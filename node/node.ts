@@ -21,7 +21,7 @@ import { Requests } from "./core/requests.ts";
 import type { Request } from "./core/request.ts";
 import { Roster } from "./core/roster.ts";
 import { SessionClient } from "./core/session-client.ts";
-import { staleAnswer } from "./core/stale.ts";
+import { NO_COPY, staleAnswer } from "./core/stale.ts";
 import type { LocalView } from "./core/view-types.ts";
 import type { DiskImage, Identity } from "./storage.ts";
 
@@ -109,7 +109,7 @@ export class Node {
   }
 
   get holdsLog(): boolean {
-    return this.#replica.holdsLog;
+    return this.#replica.holdsLog && !this.#roster.isWithoutLog;
   }
 
   /** The manager as far as this node knows. */
@@ -124,7 +124,7 @@ export class Node {
   }
 
   local(): LocalView {
-    return localView(this.#replica, this.#config, this.manager);
+    return localView(this.#replica, this.#config, this.manager, this.holdsLog);
   }
 
   /** For checkers: what this node has applied and holds. */
@@ -222,7 +222,7 @@ export class Node {
 
   /** The node that leads as far as Raft here knows; null when it is not known, or not to this node. */
   #leader(): NodeId | null {
-    if (!this.#replica.holdsLog) return null;
+    if (!this.holdsLog) return null;
     const { leader } = this.#replica.raft;
     if (leader === this.#replica.raftId) return this.#self;
     return this.#roster.nodeOf(leader);
@@ -230,7 +230,9 @@ export class Node {
 
   #request(id: number, request: Request, timeoutMs: number): void {
     if (request.kind === "read" && request.stale) {
-      const response = staleAnswer(this.#replica, request.query, this.#config, this.manager);
+      const response = this.holdsLog
+        ? staleAnswer(this.#replica, request.query, this.#config, this.manager)
+        : NO_COPY;
       this.#effects.push({ kind: "reply", id, response });
       return;
     }
@@ -328,7 +330,10 @@ export class Node {
       case "session-set": {
         const set = this.#session.accept(from, m, this.#now);
         if (set === null) return;
-        if (set.members !== null && !this.#replica.holdsLog) {
+        // A node that was taken out of Raft while it was away has a log that says otherwise.
+        const { appliedIndex } = this.#replica.raft;
+        const isNews = !this.#replica.holdsLog || set.index > appliedIndex;
+        if (set.members !== null && (isNews || this.#roster.isWithoutLog)) {
           this.#learnMembers(set.members, set.joinSecret);
         }
         this.#work(this.#worker.assign(set, this.#now));
@@ -408,7 +413,11 @@ export class Node {
         this.#manager.confirmed(output.reads);
         this.#manager.plan(this.#now);
         this.#manager.dispatch(
-          { list: this.#roster.members, stamp: this.#roster.stamp },
+          {
+            list: this.#roster.members,
+            stamp: this.#roster.stamp,
+            index: this.#replica.raft.appliedIndex,
+          },
           this.#now,
         );
       }

@@ -228,6 +228,7 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
       full: z.boolean(),
       upsert: z.array(assignment),
       remove: z.array(taskId),
+      index: count,
       members: z.array(member).nullable(),
       joinSecret: text,
     }),

@@ -5,10 +5,15 @@ import type { Replica } from "./replica.ts";
 import type { LocalView } from "./view-types.ts";
 
 /** What a node knows of itself, without asking anyone. */
-export function localView(replica: Replica, config: NodeConfig, manager: NodeId | null): LocalView {
+export function localView(
+  replica: Replica,
+  config: NodeConfig,
+  manager: NodeId | null,
+  holdsLog: boolean,
+): LocalView {
   const { raft, membership, raftId } = replica;
   const { identity, facts, orchVersion } = config;
-  const role = !replica.holdsLog ? "none" : isLearner(membership, raftId) ? "learner" : raft.role;
+  const role = !holdsLog ? "none" : isLearner(membership, raftId) ? "learner" : raft.role;
   return {
     id: identity.node,
     name: replica.state.nodes.get(identity.node)?.name ?? facts.name,

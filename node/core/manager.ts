@@ -9,11 +9,11 @@ import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import { sameFacts } from "./facts.ts";
-import type { ForwardOutcome, Member, NodeMessage } from "./message.ts";
+import type { ForwardOutcome, NodeMessage } from "./message.ts";
 import { Pilot } from "./pilot.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
 import type { Query, Request, Response, UserCommand } from "./request.ts";
-import { SessionTable } from "./sessions.ts";
+import { type MemberList, SessionTable } from "./sessions.ts";
 import { answer, type ViewContext } from "./views.ts";
 
 /** Who waits for a proposal of this manager to be applied. */
@@ -428,10 +428,7 @@ export class Manager {
   }
 
   /** Sends workers what they have not been told. */
-  dispatch(
-    members: { readonly list: readonly Member[]; readonly stamp: number },
-    now: Millis,
-  ): void {
+  dispatch(members: MemberList, now: Millis): void {
     const { replica, send } = this.#context;
     for (const { to, message } of this.#sessions.sets(replica.state, members, now))
       send(to, message);

@@ -63,6 +63,8 @@ export interface SessionSet {
   readonly full: boolean;
   readonly upsert: readonly Assignment[];
   readonly remove: readonly TaskId[];
+  /** The log index that the manager had applied. */
+  readonly index: number;
   /** Null: unchanged. */
   readonly members: readonly Member[] | null;
   readonly joinSecret: string;

@@ -43,6 +43,11 @@ export class Roster {
     return this.#stamp;
   }
 
+  /** Whether the last list says that this node holds no log: what its own disk says of that may be old. */
+  get isWithoutLog(): boolean {
+    return this.#members.some(({ id, holdsLog }) => id === this.#self && !holdsLog);
+  }
+
   find(id: NodeId): Member | undefined {
     return this.#members.find((member) => member.id === id);
   }

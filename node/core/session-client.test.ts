@@ -61,6 +61,7 @@ class Worker {
       full,
       upsert: [],
       remove: [],
+      index: 1,
       members: null,
       joinSecret: "secret",
     };

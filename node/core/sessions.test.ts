@@ -140,7 +140,7 @@ class Manager {
 
   /** The set that is due for node a now. */
   set(): SessionSet | null {
-    const members = { list: [MEMBER], stamp: this.stamp };
+    const members = { list: [MEMBER], stamp: this.stamp, index: 1 };
     const due = this.table.sets(this.cluster.state, members, this.now);
     const [first, ...more] = due;
     if (more.length > 0 || (first !== undefined && first.to !== A)) throw new Error("not for a");
@@ -270,7 +270,7 @@ describe("the sets of a session", () => {
     manager.cluster.admit("b");
     const due = manager.table.sets(
       manager.cluster.state,
-      { list: [MEMBER], stamp: 1 },
+      { list: [MEMBER], stamp: 1, index: 1 },
       manager.now,
     );
     expect(due).toMatchObject([{ to: "id-b", message: { full: true, upsert: [] } }]);

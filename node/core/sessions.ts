@@ -33,6 +33,13 @@ interface Session {
   membersStamp: number;
 }
 
+/** The members as the manager knows them; another stamp for each list. `index`: the log index it has applied. */
+export interface MemberList {
+  readonly list: readonly Member[];
+  readonly stamp: number;
+  readonly index: number;
+}
+
 /** The manager's side of every worker session: who is there, what it was told, when it was last heard. */
 export class SessionTable {
   readonly #sessions: Map<NodeId, Session> = new Map();
@@ -152,7 +159,7 @@ export class SessionTable {
   /** The sets that are due now: tasks as soon as they change, members when `members` is given. */
   sets(
     state: ClusterState,
-    members: { readonly list: readonly Member[]; readonly stamp: number },
+    members: MemberList,
     now: Millis,
   ): { readonly to: NodeId; readonly message: NodeMessage }[] {
     const due: { to: NodeId; message: NodeMessage }[] = [];
@@ -166,7 +173,7 @@ export class SessionTable {
   #setFor(
     session: Session,
     state: ClusterState,
-    members: { readonly list: readonly Member[]; readonly stamp: number },
+    members: MemberList,
     now: Millis,
   ): SessionSet | null {
     const newMembers = session.membersStamp !== members.stamp;
@@ -191,6 +198,7 @@ export class SessionTable {
       full,
       upsert: change?.upsert ?? [],
       remove: change?.remove ?? [],
+      index: members.index,
       members: newMembers || full ? members.list : null,
       joinSecret: state.joinSecret,
     };

@@ -5,6 +5,15 @@ import type { Replica } from "./replica.ts";
 import type { Query, Response } from "./request.ts";
 import { answer } from "./views.ts";
 
+export const NO_COPY: Response = {
+  kind: "refused",
+  fault: fault(
+    "no-manager",
+    "this node holds no copy of the cluster's state",
+    "Ask a voter or standby (`orch node ls`), or ask without consistency=stale.",
+  ),
+};
+
 /** An answer from what this node has applied, however old: for when no manager is to be had. */
 export function staleAnswer(
   replica: Replica,
@@ -12,16 +21,7 @@ export function staleAnswer(
   config: NodeConfig,
   manager: NodeId | null,
 ): Response {
-  if (!replica.holdsLog || replica.state.clusterId === "") {
-    return {
-      kind: "refused",
-      fault: fault(
-        "no-manager",
-        "this node holds no copy of the cluster's state",
-        "Ask a voter or standby (`orch node ls`), or ask without consistency=stale.",
-      ),
-    };
-  }
+  if (replica.state.clusterId === "") return NO_COPY;
   if (query.kind === "token") {
     const reason = "the join token is read from the manager only";
     const hint = "Ask without consistency=stale.";

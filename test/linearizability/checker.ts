@@ -1,8 +1,6 @@
 import type { Operation } from "./history.ts";
 import { describeOperation, operationsByKey, valueWritten } from "./history.ts";
-import type { Problem } from "./register.ts";
-import { ABSENT, problemOf } from "./register.ts";
-import type { Configuration, Found } from "./search.ts";
+import { problemOf } from "./register.ts";
 import { search } from "./search.ts";
 
 export type Verdict =
@@ -43,73 +41,108 @@ export function checkLinearizable(
   return { kind: "linearizable", steps };
 }
 
-/** How often the search is repeated, and how much longer than the first time, for a short explanation. */
-const MAX_REPEATS = 400;
-const PATIENCE = 4;
+/** How much work a short explanation may be: placements and operations looked at, in all its searches. */
+const MAX_WORK = 2_000_000;
+const MAX_LINES = 40;
 
 /**
- * Weakens what the operations claim for as long as they still cannot be ordered: a read is forgotten, a
- * write may have taken effect or not. Both allow more orders than before, so that what is left is a
- * violation of the history itself. What remains claimed is needed, all of it.
+ * The answers that already contradict each other, as few as the allowed work finds. It weakens what the
+ * operations claim for as long as they still cannot be ordered: whatever comes late is left out, a read
+ * is forgotten, a write may have been made or not. All that allows more orders than before, so that what
+ * is left is a violation of the history itself.
  */
-function reduce(operations: readonly Operation[], maxSteps: number): readonly Operation[] {
-  let claims = operations;
-  const claimed = new Set(operations.filter(({ output }) => output !== null));
-  let repeats = 0;
-  for (let size = Math.ceil(operations.length / 2); ; size = Math.ceil(size / 2)) {
-    for (let from = 0; from < operations.length; from += size) {
-      const chunk = operations.slice(from, from + size).filter((each) => claimed.has(each));
-      if (chunk.length === 0) continue;
-      if (repeats === MAX_REPEATS) return claims;
-      repeats += 1;
-      const weak = new Set(chunk);
+function contradiction(operations: readonly Operation[], steps: number): ReadonlySet<Operation> {
+  let work = 0;
+  const isImpossible = (claims: readonly Operation[]): boolean => {
+    const found = search(problemOf(claims), Math.min(2 * (steps + claims.length), MAX_WORK));
+    work += found.steps + claims.length;
+    return found.kind === "none";
+  };
+  const early = earlyPart(operations, isImpossible);
+  let claims = early;
+  const claimed = new Set(early.filter(({ output }) => output !== null));
+  // First all reads, because it takes the known writes to make the search short.
+  const passes = [early.filter((each) => !isWrite(each)), early.filter(isWrite)];
+  for (const pass of passes) {
+    for (const chunk of chunks(pass)) {
+      const weak = new Set(chunk.filter((each) => claimed.has(each)));
+      if (weak.size === 0) continue;
+      if (work > MAX_WORK) return claimed;
       const weaker = claims.flatMap((each) => (weak.has(each) ? weakened(each) : [each]));
-      if (search(problemOf(weaker), maxSteps).kind !== "none") continue;
+      if (!isImpossible(weaker)) continue;
       claims = weaker;
-      for (const each of chunk) claimed.delete(each);
+      for (const each of weak) claimed.delete(each);
     }
-    if (size === 1) return claims;
+  }
+  return claimed;
+}
+
+/** What was known when the contradiction was complete: the answers so far, and the writes under way. */
+function earlyPart(
+  operations: readonly Operation[],
+  isImpossible: (claims: readonly Operation[]) => boolean,
+): readonly Operation[] {
+  const times = operations.flatMap(({ returnedAt }) => returnedAt ?? []).toSorted((a, b) => a - b);
+  const until = (time: number): Operation[] =>
+    operations.flatMap((each) => {
+      if (each.calledAt > time) return [];
+      return each.returnedAt !== null && each.returnedAt > time ? weakened(each) : [each];
+    });
+  let possible = -1;
+  let impossible = times.length - 1;
+  while (impossible - possible > 1) {
+    const middle = (possible + impossible) >> 1;
+    if (isImpossible(until(times[middle] ?? 0))) impossible = middle;
+    else possible = middle;
+  }
+  return until(times[impossible] ?? 0);
+}
+
+/** The list in halves, then in quarters, and so on down to single ones. */
+function* chunks<T>(list: readonly T[]): Generator<readonly T[]> {
+  for (
+    let size = Math.ceil(list.length / 2);
+    size > 0;
+    size = size === 1 ? 0 : Math.ceil(size / 2)
+  ) {
+    for (let from = 0; from < list.length; from += size) yield list.slice(from, from + size);
   }
 }
 
+function isWrite({ output }: Operation): boolean {
+  return output?.kind === "written" || output?.kind === "removed";
+}
+
+/** A write that may or may not have been made has no condition either: the fewer kinds, the faster the search. */
 function weakened(operation: Operation): Operation[] {
-  const { kind } = operation.output ?? {};
-  if (kind !== "written" && kind !== "removed") return [];
-  return [{ ...operation, returnedAt: null, output: null }];
+  if (!isWrite(operation)) return [];
+  const value = valueWritten(operation);
+  const input = value === null ? operation.input : ({ kind: "put", value } as const);
+  return [{ ...operation, input, returnedAt: null, output: null }];
 }
 
 function explain(key: string, operations: readonly Operation[], steps: number): string {
-  const maxSteps = PATIENCE * (steps + operations.length);
-  const claims = reduce(operations, maxSteps);
-  const problem = problemOf(claims);
-  const found: Found = search(problem, maxSteps);
-  const lines = [`key ${key}: no order of its operations explains all of these answers:`];
-  lines.push(...relevant(operations, claims).map((each) => `  ${describeOperation(each)}`));
-  if (found.kind === "none") lines.push(...deadEnd(problem, found.farthest));
-  return lines.join("\n");
+  const shown = relevant(operations, contradiction(operations, steps));
+  const hidden = Math.max(0, shown.length - MAX_LINES);
+  return [
+    `key ${key}: no order of its operations explains all of these answers:`,
+    ...(hidden > 0 ? [`  (${hidden} earlier ones) and`] : []),
+    ...shown.slice(hidden).map((each) => `  ${describeOperation(each)}`),
+  ].join("\n");
 }
 
-/** What is claimed, and of the other writes those of the values and versions that are claimed. */
-function relevant(all: readonly Operation[], claims: readonly Operation[]): Operation[] {
-  const claimed = new Set(claims.filter(({ output }) => output !== null));
+/** What is claimed, and of the other writes those that may have made the values that were seen. */
+function relevant(all: readonly Operation[], claimed: ReadonlySet<Operation>): Operation[] {
   const seen = new Set([...claimed].flatMap(valuesNamed));
-  return all.filter((each) => claimed.has(each) || seen.has(valueWritten(each) ?? ""));
+  const end = [...claimed].reduce((last, each) => Math.max(last, each.returnedAt ?? 0), 0);
+  return all.filter((each) => {
+    if (claimed.has(each)) return true;
+    if (each.calledAt > end || each.output?.kind === "refused") return false;
+    return seen.has(valueWritten(each) ?? "");
+  });
 }
 
 function valuesNamed({ input, output }: Operation): string[] {
   const asked = input.kind === "swap" && input.ifValue !== null ? [input.ifValue] : [];
   return output?.kind === "found" ? [...asked, output.value] : asked;
-}
-
-function deadEnd(problem: Problem, { order, value, version, open }: Configuration): string[] {
-  const at = problem.versioned ? ` at version ${version}` : "";
-  const held = problem.values[value];
-  const holds = value === ABSENT ? "is absent" : `holds ${held === null ? "" : `"${held}"`}${at}`;
-  return [
-    "The longest order that was found ends with",
-    ...(order.length === 0 ? ["  nothing at all"] : []),
-    ...order.map((step) => `  ${describeOperation(step.operation)}`),
-    `Then the register ${holds}, and these cannot follow:`,
-    ...open.map((step) => `  ${describeOperation(step.operation)}`),
-  ];
 }

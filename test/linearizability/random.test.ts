@@ -19,13 +19,25 @@ const SMALL: Workload = {
   faultPerMille: 0,
 };
 
-const FAULTS = ["stale read", "lost write", "write made twice"] as const;
+/** And how many of 1,500 tiny histories must show it: hardly one can show that a write was made twice. */
+const FAULTS = [
+  ["stale read", 10],
+  ["lost write", 10],
+  ["write made twice", 0],
+] as const;
 
 const WORKLOADS: Readonly<Record<string, Workload>> = {
   "unique values, versions": SMALL,
   "few values, versions": { ...SMALL, values: 2 },
   "unique values, versions, removes": { ...SMALL, removePerMille: 200 },
   "few values, versions, removes": { ...SMALL, values: 2, removePerMille: 200 },
+  "mostly unknown, versions": { ...SMALL, unknownPerMille: 700, values: 3 },
+  "mostly unknown, versions, removes": {
+    ...SMALL,
+    unknownPerMille: 700,
+    values: 3,
+    removePerMille: 200,
+  },
   "unique values, plain": { ...SMALL, versions: false },
   "few values, plain, removes": { ...SMALL, versions: false, values: 2, removePerMille: 100 },
 };
@@ -49,16 +61,15 @@ describe.each(Object.entries(WORKLOADS))("tiny histories: %s", (name, workload) 
     }
   });
 
-  it.each(FAULTS)("a register with a fault is judged as by brute force: %s", (fault) => {
+  it.each(FAULTS)("a register with a fault is judged as by brute force: %s", (fault, least) => {
     const judged = { good: 0, bad: 0 };
-    const broken = { ...workload, fault, faultPerMille: 300, unknownPerMille: 300 };
+    const broken = { ...workload, fault, faultPerMille: 300 };
     for (let seed = 0; seed < 1_500; seed += 1) {
       const history = randomHistory(new Prng(seed), broken);
       judged[compare(history, `${name}, ${fault}, ${seed}`) ? "good" : "bad"] += 1;
     }
     expect(judged.good).toBeGreaterThan(100);
-    // Few of six operations show that a write was made twice: classic.test.ts has those that do.
-    expect(judged.bad).toBeGreaterThanOrEqual(fault === "write made twice" ? 0 : 51);
+    expect(judged.bad).toBeGreaterThanOrEqual(least);
   });
 
   it("every mutant is judged as by brute force", () => {
@@ -83,9 +94,11 @@ describe.each(Object.entries(WORKLOADS))("tiny histories: %s", (name, workload) 
 
 /** A wrong answer somewhere: another client's, or one that was made up. */
 function mutate(prng: Prng, history: readonly Operation[]): readonly Operation[] {
-  const operation = prng.pick(history.filter(({ output }) => output !== null));
+  const answered = history.filter(({ output }) => output !== null);
+  if (answered.length === 0) return history;
+  const operation = prng.pick(answered);
   const { input, output } = operation;
-  const alike = history.filter((o) => o.input.kind === input.kind && o.output !== null);
+  const alike = answered.filter((each) => each.input.kind === input.kind);
   const other = prng.pick(alike);
   if (other !== operation && prng.chance(600)) {
     return history.map((each) => {
@@ -103,13 +116,14 @@ function found(prng: Prng, version: number | null): Output {
 }
 
 /** Questions, answers and times by chance; times are often equal. */
-function fiction(prng: Prng, { versions, values, removePerMille }: Workload): Operation[] {
-  const count = prng.between(2, 6);
+function fiction(prng: Prng, workload: Workload): Operation[] {
+  const { versions, values, removePerMille, unknownPerMille } = workload;
+  const count = prng.between(2, 7);
   return Array.from({ length: count }, (_, serial): Operation => {
     const calledAt = prng.below(6);
     const value = `v${values === null ? serial : prng.below(values)}`;
     const input = fictitiousInput(prng, value, versions, removePerMille);
-    const isUnknown = input.kind !== "get" && prng.chance(200);
+    const isUnknown = input.kind !== "get" && prng.chance(unknownPerMille);
     return {
       client: `c${serial}`,
       key: "k",
@@ -129,8 +143,8 @@ function fictitiousInput(
 ): Input {
   if (prng.chance(removePerMille)) return { kind: "remove" };
   const roll = prng.below(10);
-  if (roll < 4) return { kind: "get" };
-  if (roll < 8) return { kind: "put", value };
+  if (roll < 3) return { kind: "get" };
+  if (roll < 6) return { kind: "put", value };
   if (versions && prng.chance(700)) return { kind: "put-if", value, ifVersion: prng.below(3) };
   return { kind: "swap", value, ifValue: prng.chance(300) ? null : `v${prng.below(3)}` };
 }

@@ -15,7 +15,6 @@ export const ABSENT = 0;
 const UNSEEN = 1;
 
 export interface Step {
-  readonly operation: Operation;
   readonly calledAt: number;
   readonly returnedAt: number;
   /** What the register must hold and be at, and what not, for this step to be possible; ANY: no demand. */
@@ -30,10 +29,13 @@ export interface Step {
 export interface Problem {
   /** Operations that took effect or had none, in the order of their calls. */
   readonly known: readonly Step[];
-  /** Those that may have taken effect, in classes of alike ones, each in the order of its calls. */
+  /**
+   * Those that may have taken effect, in classes of alike ones, each in the order of its calls; the
+   * classes that have no condition come last.
+   */
   readonly unknown: readonly (readonly Step[])[];
-  /** What each number stands for; null: absent. */
-  readonly values: readonly (string | null)[];
+  /** How many numbers stand for values. */
+  readonly values: number;
   /** Whether any operation names a version: a register without needs no count of its writes. */
   readonly versioned: boolean;
   /** Whether nothing can remove the key, so that its version never falls. */
@@ -42,22 +44,31 @@ export interface Problem {
 
 /** Prepares the operations of one key (of `operationsByKey`). */
 export function problemOf(operations: readonly Operation[]): Problem {
-  const settled = settle(operations);
-  const numbers = numbersOf(settled);
-  const steps = settled.map((operation) => stepOf(operation, numbers));
+  const facts = settle(operations);
+  const numbers = numbersOf(operations);
+  const known: Step[] = [];
   const classes = new Map<string, Step[]>();
-  for (const step of steps) {
-    if (step.operation.output !== null) continue;
-    const name = [step.holds, step.holdsNot, step.atVersion, step.becomes].join();
-    classes.set(name, [...(classes.get(name) ?? []), step]);
+  for (const fact of facts) {
+    const step = stepOf(fact, numbers);
+    if (fact.output !== null) known.push(step);
+    else {
+      const name = [step.holds, step.holdsNot, step.atVersion, step.becomes].join();
+      const alike = classes.get(name);
+      if (alike === undefined) classes.set(name, [step]);
+      else alike.push(step);
+    }
   }
   return {
-    known: steps.filter(({ operation }) => operation.output !== null),
-    unknown: [...classes.values()],
-    values: [null, "(a value nobody saw)", ...[...numbers.keys()].slice(1)],
-    versioned: settled.some((each) => each.input.kind === "put-if" || versionTold(each) !== null),
-    grows: settled.every(({ input }) => input.kind !== "remove"),
+    known,
+    unknown: [...classes.values()].toSorted((a, b) => freedom(a) - freedom(b)),
+    values: numbers.size + UNSEEN,
+    versioned: facts.some((each) => each.input.kind === "put-if" || versionTold(each) !== null),
+    grows: facts.every(({ input }) => input.kind !== "remove"),
   };
+}
+
+function freedom([step]: readonly Step[]): number {
+  return step?.holds === ANY && step.atVersion === ANY ? 1 : 0;
 }
 
 /**
@@ -115,7 +126,6 @@ function stepOf(operation: Operation, numbers: ReadonlyMap<string | null, number
   const { input, output, calledAt } = operation;
   const number = (value: string | null): number => numbers.get(value) ?? UNSEEN;
   const step = {
-    operation,
     calledAt,
     returnedAt: operation.returnedAt ?? Infinity,
     holds: ANY,

@@ -15,18 +15,11 @@ import { ABSENT, ANY } from "./register.ts";
  *   that must see it.
  */
 
-export type Found =
-  | { readonly kind: "order"; readonly steps: number }
-  | { readonly kind: "none"; readonly steps: number; readonly farthest: Configuration }
-  | { readonly kind: "undecided"; readonly steps: number };
-
-/** How far the search got: what was ordered, what the register then was, and what could have been next. */
-export interface Configuration {
-  /** The end of it. */
-  readonly order: readonly Step[];
-  readonly value: number;
-  readonly version: number;
-  readonly open: readonly Step[];
+export interface Found {
+  /** Whether there is an order; "undecided": the bound was reached. */
+  readonly kind: "order" | "none" | "undecided";
+  /** How many placements of an operation were looked at. */
+  readonly steps: number;
 }
 
 interface Frame {
@@ -43,9 +36,6 @@ interface Frame {
 type Choice =
   | { readonly step: Step; readonly known: number }
   | { readonly step: Step; readonly unknown: number };
-
-/** How much of an order's end is kept for people: all of it would be copied at every step forward. */
-const LAST_SHOWN = 12;
 
 /** Looks at no more than `maxSteps` placements of an operation. */
 export function search(problem: Problem, maxSteps: number): Found {
@@ -72,8 +62,6 @@ class Search {
   readonly #awaited: Map<number, number> = new Map();
   /** The configurations that were tried: for each, the unknown operations used (none contains another). */
   readonly #tried: Map<string, Uint32Array[]> = new Map();
-  #farthest: Configuration = { order: [], value: ABSENT, version: 0, open: [] };
-  #farthestLeft = Infinity;
 
   constructor(problem: Problem) {
     const { known, unknown, values } = problem;
@@ -83,8 +71,8 @@ class Search {
     this.#after = new Int32Array(this.#head + 1);
     this.#before = new Int32Array(this.#head + 1);
     this.#used = new Uint32Array(unknown.length);
-    this.#seekers = new Uint32Array(values.length);
-    this.#writers = new Uint32Array(values.length);
+    this.#seekers = new Uint32Array(values);
+    this.#writers = new Uint32Array(values);
     let last = this.#head;
     for (const event of eventsInOrder(known)) {
       this.#after[last] = event;
@@ -118,11 +106,10 @@ class Search {
       if (this.#left === 0) return { kind: "order", steps };
       if (this.#isNew()) frames.push(this.#frame());
     }
-    return { kind: "none", steps, farthest: this.#farthest };
+    return { kind: "none", steps };
   }
 
   #frame(): Frame {
-    if (this.#left < this.#farthestLeft) this.#noteFarthest();
     return {
       length: this.#order.length,
       value: this.#value,
@@ -142,10 +129,23 @@ class Search {
       if (this.#possible(step)) choices.push({ step, known: event / 2 });
     }
     const { returnedAt } = this.#known((event - 1) / 2);
+    return [...choices, ...this.#unknownChoices(returnedAt)];
+  }
+
+  /**
+   * Of the unknown ones that would have the same effect now, those without a condition are kept for
+   * later if there is one with: they can do all that it can.
+   */
+  #unknownChoices(calledBy: number): Choice[] {
+    const choices: Choice[] = [];
+    const effects = new Set<number>();
     for (const [unknown, steps] of this.#problem.unknown.entries()) {
       const step = steps[this.#used[unknown] ?? 0];
-      if (step === undefined || step.calledAt > returnedAt || !this.#possible(step)) continue;
-      if (this.#problem.versioned || step.becomes !== this.#value) choices.push({ step, unknown });
+      if (step === undefined || step.calledAt > calledBy || !this.#possible(step)) continue;
+      if (!this.#problem.versioned && step.becomes === this.#value) continue;
+      if (step.holds === ANY && step.atVersion === ANY && effects.has(step.becomes)) continue;
+      effects.add(step.becomes);
+      choices.push({ step, unknown });
     }
     return choices;
   }
@@ -230,20 +230,21 @@ class Search {
       this.#tried.set(name, [this.#used.slice()]);
       return true;
     }
-    if (tried.some((used) => used.every((count, i) => count <= (this.#used[i] ?? 0)))) return false;
+    if (tried.some((used) => this.#hasNoMoreThan(used))) return false;
     tried.push(this.#used.slice());
     return true;
   }
 
-  #noteFarthest(): void {
-    const open: Step[] = [];
-    let event = this.#eventAfter(this.#head);
-    for (; event % 2 === 0 && event !== this.#head; event = this.#eventAfter(event)) {
-      open.push(this.#known(event / 2));
-    }
-    const order = this.#order.slice(-LAST_SHOWN).map(({ step }) => step);
-    this.#farthestLeft = this.#left;
-    this.#farthest = { order, value: this.#value, version: this.#version, open };
+  /**
+   * Whether every unknown operation that is left now, and can still happen, was left then too. Where
+   * versions only grow, one that needs a version and was ever used has had its only chance.
+   */
+  #hasNoMoreThan(then: Uint32Array): boolean {
+    const { unknown, grows } = this.#problem;
+    return then.every((used, i) => {
+      const hadItsChance = grows && unknown[i]?.[0]?.atVersion !== ANY;
+      return hadItsChance || used <= (this.#used[i] ?? 0);
+    });
   }
 
   #known(number: number): Step {
