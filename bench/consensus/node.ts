@@ -210,7 +210,7 @@ function answerParent(of: NodeDriver, at: number): void {
             session = new Session();
             session.connect();
             await session.post("Profiler.enable");
-            await session.post("Profiler.setSamplingInterval", { interval: 250 });
+            await session.post("Profiler.setSamplingInterval", { interval: 1_000 });
             await session.post("Profiler.start");
           }
           before = performance.eventLoopUtilization();

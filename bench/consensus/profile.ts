@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { z } from "zod";
 
 /**
@@ -25,26 +26,29 @@ const LAYERS: readonly (readonly [RegExp, string])[] = [
   [/^\(idle\)/, "idle"],
   [/^\(garbage/, "garbage collector"],
   [/^\(program\)/, "native code outside of any function"],
-  [/\/bench\//, "the bench's own door"],
-  [/gossipsub|\/node\/libp2p\/gossip|digest\.ts/, "gossip"],
+  [/node:inspector/, "the profiler itself"],
+  [/ bench\//, "the bench's own door"],
+  [/gossipsub| node\/libp2p\/gossip|digest\.ts/, "gossip"],
   [/libp2p-noise|@noble|libp2p\/crypto/, "noise"],
   [/yamux/, "yamux"],
   [/libp2p\/tcp|\/it-|uint8|protons|multiformats|node_modules\/@?libp2p|@chainsafe/, "libp2p, tcp"],
-  [/\/node\/libp2p\//, "frames and sessions"],
-  [/\/node\/wire|zod/, "messages: encode, decode, check"],
+  [/ node\/libp2p\//, "frames and sessions"],
+  [/ node\/wire|zod/, "messages: encode, decode, check"],
   [/lmdb|ordered-binary|msgpack|weak-lru/, "lmdb"],
-  [/\/node\/disk/, "disk records"],
-  [/\/node\/machine/, "usage"],
-  [/\/consensus\//, "raft"],
+  [/ node\/disk/, "disk records"],
+  [/ node\/machine/, "usage"],
+  [/ consensus\//, "raft"],
   [/rolling-hash|digestOf/, "hash"],
   [/(en|de)codeEnvelope|envelope-outline/, "envelope"],
-  [/\/state\//, "apply"],
-  [/\/scheduler\//, "scheduler"],
+  [/ state\//, "apply"],
+  [/ scheduler\//, "scheduler"],
   [/core\/replica/, "replica"],
   [/core\/(views|job-view)/, "views"],
-  [/\/node\/(core\/|node\.ts)/, "node core"],
-  [/\/node\/driver/, "driver"],
+  [/ node\/(core\/|node\.ts)/, "node core"],
+  [/ node\/driver/, "driver"],
 ];
+
+const ROOT = join(import.meta.dirname, "../../");
 
 const last = process.argv.at(-1) ?? "";
 const rows = /^\d+$/.test(last) ? Number(last) : 15;
@@ -88,9 +92,9 @@ function show(file: string): void {
 
 function nameOf(frame: { functionName: string; url: string; lineNumber: number }): string {
   const place = frame.url.replace(/^file:\/\//, "").replace(/^.*\/node_modules\//, "node_modules/");
-  const short = place.startsWith("node_modules/") ? place : place.split("/").slice(-3).join("/");
+  const short = place.startsWith(ROOT) ? place.slice(ROOT.length) : place;
   const name = frame.functionName === "" ? "(anonymous)" : frame.functionName;
-  return short === "" ? name : `${name} /${short}:${frame.lineNumber + 1}`;
+  return short === "" ? name : `${name} ${short}:${frame.lineNumber + 1}`;
 }
 
 function layerOf(path: readonly string[]): string {
