@@ -1,5 +1,14 @@
-import type { ConnectionEncrypter, MessageStream, Stream } from "@libp2p/interface";
+import type {
+  ConnectionEncrypter,
+  MessageStream,
+  SecuredConnection,
+  Stream,
+} from "@libp2p/interface";
 import type { noise } from "@libp2p/noise";
+import type { Uint8ArrayList } from "uint8arraylist";
+
+/** Of the length before each of noise's messages. */
+const LENGTH_BYTES = 2;
 
 type Encrypters = ReturnType<typeof noise>;
 
@@ -14,8 +23,10 @@ export function wholeMessages(
     const inner = encrypters(components);
     return {
       protocol: inner.protocol,
-      secureInbound: (connection, options) => inner.secureInbound(whole(connection), options),
-      secureOutbound: (connection, options) => inner.secureOutbound(whole(connection), options),
+      secureInbound: async (connection, options) =>
+        cheapEnd(await inner.secureInbound(whole(connection), options)),
+      secureOutbound: async (connection, options) =>
+        cheapEnd(await inner.secureOutbound(whole(connection), options)),
     };
   };
 }
@@ -24,6 +35,38 @@ function whole(connection: MessageStream): MessageStream {
   const send = connection.send.bind(connection);
   connection.send = (data) => send(data instanceof Uint8Array ? data : data.subarray());
   return connection;
+}
+
+/** Thrown again and again: a new error takes a picture of the stack each time. */
+const NOT_ENOUGH = new RangeError("the length is not there yet");
+
+/** What an encrypted connection has beyond the interface. */
+interface Decoding {
+  readonly decoder: { lengthDecoder: (data: Uint8Array | Uint8ArrayList) => number };
+}
+
+/** noise reads until it cannot read a length any more, and says so with an error for every piece of data that comes. */
+function cheapEnd(secured: SecuredConnection): SecuredConnection {
+  const { connection } = secured;
+  if (!isDecoding(connection)) return secured;
+  const { decoder } = connection;
+  const decode = decoder.lengthDecoder;
+  decoder.lengthDecoder = (data) => {
+    if (data.byteLength < LENGTH_BYTES) throw NOT_ENOUGH;
+    return decode(data);
+  };
+  return secured;
+}
+
+function isDecoding(connection: object): connection is Decoding {
+  if (!("decoder" in connection)) return false;
+  const { decoder } = connection;
+  return (
+    typeof decoder === "object" &&
+    decoder !== null &&
+    "lengthDecoder" in decoder &&
+    typeof decoder.lengthDecoder === "function"
+  );
 }
 
 /** What a yamux stream has beyond the interface. */
