@@ -2,7 +2,7 @@ import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } fr
 import { join } from "node:path";
 import { openDataDir } from "../node/data-dir.ts";
 import { openDisk } from "../node/disk.ts";
-import type { Disk } from "../node/storage.ts";
+import { type Disk, NO_WRITE } from "../node/storage.ts";
 
 /**
  * What a durable write costs, against the least that this disk allows: one write to a preallocated file
@@ -83,12 +83,7 @@ async function writeDisk(disk: Disk, last: number, batch: number): Promise<numbe
     data,
   }));
   const start = performance.now();
-  await disk.write({
-    identity: null,
-    hardState: { term: 1, vote: 1, commit: last },
-    entries,
-    worker: null,
-  });
+  await disk.write({ ...NO_WRITE, hardState: { term: 1, vote: 1, commit: last }, entries });
   return performance.now() - start;
 }
 

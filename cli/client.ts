@@ -17,10 +17,10 @@ export interface ClientOptions {
 }
 
 interface Call {
-  readonly method: "GET" | "PUT" | "POST";
+  readonly method: "GET" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string | null;
+  readonly body: string | Uint8Array | null;
   /** Whether the answer has no end of its own: its body may then be silent for as long as it likes. */
   readonly endless: boolean;
 }
@@ -96,6 +96,26 @@ export class Client {
     const headers = { "idempotency-key": randomUUID(), "content-type": "application/json" };
     return parseAnswer<Body>(
       await this.#read({ method, path, headers, body: JSON.stringify(body), endless: false }),
+    );
+  }
+
+  /** The same for raw bytes; `ifVersion`: null, or the version at which the write is wanted (0: nothing is there). */
+  async writeBytes<Body>(path: string, bytes: Uint8Array, ifVersion: number | null): Promise<Body> {
+    const headers = {
+      "idempotency-key": randomUUID(),
+      "content-type": "application/octet-stream",
+      ...(ifVersion === null ? {} : { "if-match": `"${ifVersion}"` }),
+    };
+    return parseAnswer<Body>(
+      await this.#read({ method: "PUT", path, headers, body: bytes, endless: false }),
+    );
+  }
+
+  /** The body of a removal's answer. */
+  async remove<Body>(path: string): Promise<Body> {
+    const headers = { "idempotency-key": randomUUID() };
+    return parseAnswer<Body>(
+      await this.#read({ method: "DELETE", path, headers, body: null, endless: false }),
     );
   }
 
@@ -235,7 +255,7 @@ export class Client {
 
 /** The path of one thing below a collection, with its name escaped. */
 export function pathOf(
-  collection: "jobs" | "tasks" | "nodes",
+  collection: "jobs" | "tasks" | "nodes" | "configs",
   name: string,
   rest: string = "",
 ): string {
@@ -313,7 +333,7 @@ function timeoutFault(
     fault(
       "unknown",
       `no answer within ${seconds} s: the change may or may not have been made`,
-      "Look with `orch ps` or `orch job ls`, then repeat the command: submitting the same again changes nothing.",
+      "Look with `orch ps`, `orch job ls` or `orch config ls`, then repeat the command: submitting the same again changes nothing.",
       { failures },
     ),
   );

@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from "commander";
 import { ERRORS, fault, faultOf } from "../lib/errors.ts";
 import type { Fault } from "../lib/errors.ts";
 import { parseAnswer } from "./boundary.ts";
+import type { ConfigSetFlags } from "./commands/config.ts";
 import type { DevFlags } from "./commands/dev.ts";
 import type { EventFlags } from "./commands/events.ts";
 import type { LogFlags } from "./commands/logs.ts";
@@ -79,6 +80,7 @@ function buildProgram(): Command {
   addPs(program);
   addLogs(program);
   addJob(program);
+  addConfig(program);
   program.commandsGroup("Cluster:");
   addNode(program);
   addCluster(program);
@@ -220,6 +222,47 @@ function addJob(program: Command): void {
     .action(async (name: string, _flags: unknown, command: Command) => {
       const { jobInspect } = await import("./commands/job.ts");
       await withContext(flagsOf(command), (context) => jobInspect(context, name));
+    });
+}
+
+function addConfig(program: Command): void {
+  const config = program
+    .command("config")
+    .summary("keep small versioned files in the cluster")
+    .description("Keeps small versioned files in the cluster.")
+    .commandsGroup("Jobs:");
+  config
+    .command("set")
+    .description("set a config's content from a file, or - for stdin")
+    .argument("<name>")
+    .argument("<file>", "the file, or - for stdin")
+    .option("--if-version <n>", "only if it is at this version now; 0: only if it does not exist")
+    .action(async (name: string, file: string, flags: ConfigSetFlags, command: Command) => {
+      const { configSet } = await import("./commands/config.ts");
+      await withContext(flagsOf(command), (context) => configSet(context, name, file, flags));
+    });
+  config
+    .command("get")
+    .description("print a config's content, byte for byte")
+    .argument("<name>")
+    .action(async (name: string, _flags: unknown, command: Command) => {
+      const { configGet } = await import("./commands/config.ts");
+      await withContext(flagsOf(command), (context) => configGet(context, name));
+    });
+  config
+    .command("ls")
+    .description("list configs")
+    .action(async (_flags: unknown, command: Command) => {
+      const { configLs } = await import("./commands/config.ts");
+      await withContext(flagsOf(command), configLs);
+    });
+  config
+    .command("rm")
+    .description("remove a config")
+    .argument("<name>")
+    .action(async (name: string, _flags: unknown, command: Command) => {
+      const { configRm } = await import("./commands/config.ts");
+      await withContext(flagsOf(command), (context) => configRm(context, name));
     });
 }
 

@@ -113,10 +113,11 @@ export interface Finished {
 export function startOrch(
   words: readonly string[],
   environment: Readonly<Record<string, string>>,
+  stdin: "ignore" | "pipe" = "ignore",
 ): ChildProcess {
   const { PATH = "", HOME = "" } = process.env;
   return spawn(ORCH, words, {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [stdin, "pipe", "pipe"],
     env: {
       PATH,
       HOME,

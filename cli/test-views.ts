@@ -1,4 +1,4 @@
-import type { JobView, NodeView, TaskView } from "../node/core/view-types.ts";
+import type { ConfigContentView, JobView, NodeView, TaskView } from "../node/core/view-types.ts";
 
 /** Views for tests: whole and valid, but for what a test is about. */
 
@@ -75,6 +75,20 @@ export function jobView(
     ],
     createdAt: "2026-01-31T12:00:00.000Z",
     updatedAt: "2026-01-31T12:00:00.000Z",
+    ...over,
+  };
+}
+
+/** A config whose content is a NUL, a line end and a byte that is no UTF-8. */
+export function configView(over: Partial<ConfigContentView> = {}): ConfigContentView {
+  return {
+    name: "app",
+    version: 3,
+    sizeBytes: 3,
+    createdAt: "2026-01-31T12:00:00.000Z",
+    updatedAt: "2026-01-31T12:00:00.000Z",
+    modifiedIndex: 40,
+    data: "AAr_",
     ...over,
   };
 }

@@ -1,8 +1,14 @@
-import type { JobView, NodeView, ResourcesView, TaskView } from "../node/core/view-types.ts";
+import type {
+  ConfigView,
+  JobView,
+  NodeView,
+  ResourcesView,
+  TaskView,
+} from "../node/core/view-types.ts";
 import { formatAge } from "./duration.ts";
 import { printTable } from "./output.ts";
 
-/** The tables of nodes, jobs and tasks: one form, whichever command shows them. */
+/** The tables of nodes, jobs, configs and tasks: one form, whichever command shows them. */
 
 export function printNodes(nodes: readonly NodeView[]): void {
   printTable(
@@ -67,6 +73,18 @@ export function printServices(job: JobView): void {
       const service = job.services[row];
       return service !== undefined && service.running < service.desired ? "yellow" : null;
     },
+  );
+}
+
+export function printConfigs(configs: readonly ConfigView[], nowMs: number): void {
+  printTable(
+    ["NAME", "VERSION", "BYTES", "UPDATED"],
+    configs.map((config) => [
+      config.name,
+      String(config.version),
+      String(config.sizeBytes),
+      formatAge(nowMs - Date.parse(config.updatedAt)),
+    ]),
   );
 }
 

@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import {
+  NEW_DISK,
   TestCluster,
   bytes,
   clusterOf,
   conf,
+  diskOf,
   founded,
   kinds,
   learners,
@@ -16,7 +18,7 @@ const THREE = voters(1, 2, 3);
 /** Three voters, and node 4 with an empty disk. */
 function withStranger(): TestCluster {
   const cluster = clusterOf(3);
-  cluster.add(4, { hardState: { term: 0, vote: 0, commit: 0 }, entries: [] });
+  cluster.add(4, NEW_DISK);
   cluster.elect(1);
   return cluster;
 }
@@ -112,10 +114,7 @@ describe("item 20: a swap is one joint change", () => {
       changes: [{ op: "remove", id: 2 }, { op: "remove", id: 3 }, ...voters(4, 5)],
     });
     const cluster = new TestCluster();
-    cluster.add(1, {
-      hardState: { term: 1, vote: 0, commit: 2 },
-      entries: [...disk.entries, joint],
-    });
+    cluster.add(1, diskOf({ term: 1, vote: 0, commit: 2 }, [...disk.entries, joint]));
     expect(cluster.raft(1).membership.voters).toEqual([1, 4, 5]);
     cluster.act(1, (raft) => raft.campaign());
     cluster.persist(1);
@@ -144,7 +143,7 @@ describe("items 21 and 22: one change at a time, active when applied", () => {
     const cluster = new TestCluster();
     const entries = [...founded(THREE).entries, conf(1, 2, { changes: voters(4) })];
     for (const id of [1, 2, 3]) {
-      cluster.add(id, { hardState: { term: 1, vote: 0, commit: 1 }, entries });
+      cluster.add(id, diskOf({ term: 1, vote: 0, commit: 1 }, entries));
     }
     cluster.act(1, (raft) => raft.campaign());
     for (const kind of ["pre-vote-reply", "vote-reply"] as const) {
@@ -172,7 +171,7 @@ describe("items 21 and 22: one change at a time, active when applied", () => {
     cluster.stabilize(2, 3, 4);
     expect(cluster.raft(2).membership.voters).toEqual([2, 3, 4]);
     // Leader 1 comes back with 5: not a majority of what it knows.
-    cluster.add(5, { hardState: { term: 0, vote: 0, commit: 0 }, entries: [] });
+    cluster.add(5, NEW_DISK);
     cluster.act(1, (raft) => raft.campaign());
     cluster.stabilize(1, 5);
     expect(cluster.raft(1).membership.voters).toEqual([1, 2, 3, 4]);

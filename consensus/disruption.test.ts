@@ -6,6 +6,7 @@ import {
   bytes,
   clusterOf,
   conf,
+  diskOf,
   founded,
   kinds,
   learners,
@@ -142,7 +143,7 @@ describe("items 5 and 6: CheckQuorum and the recent-leader rule", () => {
       const cluster = clusterOf(3);
       cluster.elect(1);
       cluster.tick(2, 9);
-      cluster.step({ kind, from: 3, to: 2, term: 9, lastIndex: 9, lastTerm: 2 });
+      cluster.step({ kind, from: 3, to: 2, term: 9, lastIndex: 9, lastTerm: 2, transfer: false });
       cluster.persist(2);
       expect(cluster.drop()).toEqual([]);
       expect(cluster.raft(2)).toMatchObject({ term: 2, leader: 1 });
@@ -150,7 +151,7 @@ describe("items 5 and 6: CheckQuorum and the recent-leader rule", () => {
       cluster.stabilize();
       cluster.tick(2, 10);
       cluster.drop();
-      cluster.step({ kind, from: 3, to: 2, term: 9, lastIndex: 9, lastTerm: 2 });
+      cluster.step({ kind, from: 3, to: 2, term: 9, lastIndex: 9, lastTerm: 2, transfer: false });
       cluster.persist(2);
       expect(cluster.drop(kinds(`${kind}-reply`))).toMatchObject([{ to: 3, rejected: false }]);
     },
@@ -159,7 +160,15 @@ describe("items 5 and 6: CheckQuorum and the recent-leader rule", () => {
   it("a leader with a quorum ignores votes too", () => {
     const cluster = clusterOf(3);
     cluster.elect(1);
-    cluster.step({ kind: "vote", from: 3, to: 1, term: 9, lastIndex: 9, lastTerm: 2 });
+    cluster.step({
+      kind: "vote",
+      from: 3,
+      to: 1,
+      term: 9,
+      lastIndex: 9,
+      lastTerm: 2,
+      transfer: false,
+    });
     expect(cluster.raft(1)).toMatchObject({ role: "leader", term: 2 });
   });
 
@@ -216,7 +225,15 @@ describe("item 7: who was removed cannot disrupt", () => {
     cluster.tick(3, 100);
     cluster.stabilize();
     expect(cluster.raft(1)).toMatchObject({ role: "leader", term: 2 });
-    cluster.step({ kind: "vote", from: 3, to: 2, term: 50, lastIndex: 99, lastTerm: 49 });
+    cluster.step({
+      kind: "vote",
+      from: 3,
+      to: 2,
+      term: 50,
+      lastIndex: 99,
+      lastTerm: 49,
+      transfer: false,
+    });
     expect(cluster.raft(2).term).toBe(2);
   });
 
@@ -233,7 +250,9 @@ describe("item 8: a learner", () => {
   it("votes when it is asked: the candidate may know that it is a voter by now", () => {
     const cluster = lone([...voters(2, 3), ...learners(1)]);
     expect(cluster.raft(1).isLearner).toBe(true);
-    expect(answer(cluster, { kind: "vote", ...ask, term: 2 })).toMatchObject([{ rejected: false }]);
+    expect(answer(cluster, { kind: "vote", ...ask, term: 2, transfer: false })).toMatchObject([
+      { rejected: false },
+    ]);
   });
 
   it("does not stand", () => {
@@ -248,10 +267,7 @@ describe("item 10: no campaign while a committed change is not applied", () => {
     const disk = founded(FOUNDED);
     const change = conf(1, 2, { changes: voters(4) });
     const cluster = new TestCluster();
-    cluster.add(1, {
-      hardState: { term: 1, vote: 0, commit: 1 },
-      entries: [...disk.entries, change],
-    });
+    cluster.add(1, diskOf({ term: 1, vote: 0, commit: 1 }, [...disk.entries, change]));
     const node = cluster.node(1);
     node.holdsApply = true;
     cluster.step({ ...beat, term: 1, commit: 2 });
@@ -269,7 +285,7 @@ describe("item 10: no campaign while a committed change is not applied", () => {
     const disk = founded(FOUNDED);
     const entries = [...disk.entries, normal(1, 2, "x"), conf(1, 3, { changes: voters(4) })];
     const cluster = new TestCluster();
-    cluster.add(1, { hardState: { term: 1, vote: 0, commit: 1 }, entries });
+    cluster.add(1, diskOf({ term: 1, vote: 0, commit: 1 }, entries));
     cluster.node(1).holdsApply = true;
     cluster.step({ ...beat, term: 1, commit: 2 });
     cluster.act(1, (raft) => raft.campaign());

@@ -4,7 +4,15 @@ import { TestCluster, between, clusterOf, founded, kinds, normal, voters } from 
 describe("item 1: what a message promises is durable before it leaves", () => {
   it("a vote leaves after term and vote are durable", () => {
     const cluster = clusterOf(3);
-    cluster.step({ kind: "vote", from: 2, to: 1, term: 2, lastIndex: 1, lastTerm: 1 });
+    cluster.step({
+      kind: "vote",
+      transfer: false,
+      from: 2,
+      to: 1,
+      term: 2,
+      lastIndex: 1,
+      lastTerm: 1,
+    });
     expect(cluster.drop()).toEqual([]);
     cluster.persist(1);
     expect(cluster.node(1).disk.hardState).toMatchObject({ term: 2, vote: 2 });
@@ -15,7 +23,14 @@ describe("item 1: what a message promises is durable before it leaves", () => {
 
   it("a vote that was durable is kept over a restart, and no other is given in its term", () => {
     const cluster = clusterOf(3);
-    const ask = { kind: "vote", to: 1, term: 2, lastIndex: 1, lastTerm: 1 } as const;
+    const ask = {
+      kind: "vote",
+      transfer: false,
+      to: 1,
+      term: 2,
+      lastIndex: 1,
+      lastTerm: 1,
+    } as const;
     cluster.step({ ...ask, from: 2 });
     cluster.persist(1);
     cluster.drop();

@@ -70,7 +70,7 @@ describe("terms (Raft §5.1)", () => {
 
   it("ignores a vote of an earlier term", () => {
     const cluster = lone(FOUNDED, [], { term: 5 });
-    expect(answer(cluster, { kind: "vote", ...ask, term: 4 })).toEqual([]);
+    expect(answer(cluster, { kind: "vote", transfer: false, ...ask, term: 4 })).toEqual([]);
   });
 
   it("does not take a message for another node", () => {
@@ -91,7 +91,7 @@ describe("item 2: a vote only for a log that is up to date", () => {
     for (const kind of ["vote", "pre-vote"] as const) {
       const cluster = lone(FOUNDED, log);
       const [lastIndex, lastTerm] = [last[0] ?? 0, last[1] ?? 0];
-      const asked = { kind, from: 2, to: 1, term: 5, lastIndex, lastTerm };
+      const asked = { kind, transfer: false, from: 2, to: 1, term: 5, lastIndex, lastTerm };
       expect(answer(cluster, asked)).toMatchObject([{ kind: `${kind}-reply`, rejected: !granted }]);
     }
   });
@@ -103,7 +103,13 @@ describe("item 2: a vote only for a log that is up to date", () => {
     { vote: 1, from: 2, granted: false },
   ])("one vote a term: having voted for $vote, node $from gets one: $granted", (row) => {
     const cluster = lone(FOUNDED, [], { term: 2, vote: row.vote });
-    const [reply] = answer(cluster, { kind: "vote", ...ask, from: row.from, term: 2 });
+    const [reply] = answer(cluster, {
+      kind: "vote",
+      transfer: false,
+      ...ask,
+      from: row.from,
+      term: 2,
+    });
     expect(reply).toMatchObject({ kind: "vote-reply", term: 2, rejected: !row.granted });
   });
 
@@ -153,12 +159,7 @@ describe("item 3: election timeouts are drawn anew each time, within [T, 2T)", (
     for (let seed = 0; seed < 300; seed++) {
       const asking = [1, 2, 3].map((id) => {
         const { config, disk } = lone().node(1);
-        const raft = new Raft(
-          { ...config, id },
-          new Prng(seed * 3 + id),
-          disk.hardState,
-          disk.entries,
-        );
+        const raft = new Raft({ ...config, id }, new Prng(seed * 3 + id), disk);
         for (const entry of raft.ready().committed) raft.applied(entry);
         let ticks = 0;
         while (raft.role === "follower") {

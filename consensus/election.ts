@@ -15,9 +15,20 @@ type VoteReply = Extract<Message, { kind: "vote-reply" | "pre-vote-reply" }>;
  * (the node could count a quorum of a configuration that is gone).
  */
 export function campaign(s: RaftState): void {
-  if (s.role === "leader" || !s.isPromotable || s.log.hasUnappliedChange()) return;
+  if (!mayCampaign(s)) return;
   becomePreCandidate(s);
-  requestVotes(s, "pre-vote", s.term + 1);
+  requestVotes(s, "pre-vote", s.term + 1, false);
+}
+
+/** Asks for votes at once, since the leader wishes it: the others need not be asked whether they miss it. */
+export function campaignForTransfer(s: RaftState): void {
+  if (!mayCampaign(s)) return;
+  becomeCandidate(s);
+  requestVotes(s, "vote", s.term, true);
+}
+
+function mayCampaign(s: RaftState): boolean {
+  return s.role !== "leader" && s.isPromotable && !s.log.hasUnappliedChange();
 }
 
 function becomePreCandidate(s: RaftState): void {
@@ -35,7 +46,12 @@ function becomeCandidate(s: RaftState): void {
   s.vote = s.id;
 }
 
-function requestVotes(s: RaftState, kind: "vote" | "pre-vote", term: number): void {
+function requestVotes(
+  s: RaftState,
+  kind: "vote" | "pre-vote",
+  term: number,
+  transfer: boolean,
+): void {
   const { lastIndex, lastTerm } = s.log;
   const voters = new Set([...s.membership.voters, ...s.membership.outgoing]);
   for (const to of voters) {
@@ -45,7 +61,7 @@ function requestVotes(s: RaftState, kind: "vote" | "pre-vote", term: number): vo
     } else if (kind === "vote") {
       // After term, vote and the log it speaks of are durable: else a candidate that is elected by the
       // others alone and loses power could be elected in this very term again, with another log.
-      s.sendDurable({ kind, from: s.id, to, term, lastIndex, lastTerm });
+      s.sendDurable({ kind, from: s.id, to, term, lastIndex, lastTerm, transfer });
     } else {
       s.send({ kind, from: s.id, to, term, lastIndex, lastTerm });
     }
@@ -91,7 +107,7 @@ export function handleVoteReply(s: RaftState, m: VoteReply): void {
   if (result === "pending") return;
   if (s.role === "pre-candidate") {
     becomeCandidate(s);
-    requestVotes(s, "vote", s.term);
+    requestVotes(s, "vote", s.term, false);
   } else {
     becomeLeader(s);
   }

@@ -2,10 +2,13 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { RaftLog, entrySize } from "./log.ts";
 import type { Entry } from "./message.ts";
+import { WHOLE_LOG } from "./snapshot.ts";
 import { conf, normal } from "./testing.ts";
 
+const MANY_BYTES = 1 << 20;
+
 function logOf(terms: readonly number[], committed = 0): RaftLog {
-  return new RaftLog(entriesOf(1, terms), committed);
+  return new RaftLog(WHOLE_LOG, entriesOf(1, terms), committed, 0);
 }
 
 function entriesOf(first: number, terms: readonly number[]): Entry[] {
@@ -75,7 +78,7 @@ describe("item 12: a follower cuts its log only at a true conflict", () => {
     expect(() => log.append(entriesOf(4, [2]))).toThrow("only appends");
     expect(() => log.append(entriesOf(3, [1]))).toThrow("never fall");
     expect(() => log.commitTo(3)).toThrow("only what is in the log");
-    expect(() => new RaftLog(entriesOf(2, [1]), 0)).toThrow("no gaps");
+    expect(() => new RaftLog(WHOLE_LOG, entriesOf(2, [1]), 0, 0)).toThrow("no gaps");
     expect(() => logOf([1], 2)).toThrow("what is committed is in the log");
   });
 
@@ -138,23 +141,23 @@ describe("what the disk has", () => {
 describe("what is applied", () => {
   it("is handed out once, in order, at most so many, and only when the last was applied", () => {
     const log = logOf([1, 1, 1, 1], 3);
-    expect(log.committedEntries(2).map(({ index }) => index)).toEqual([1, 2]);
-    expect(log.committedEntries(2)).toEqual([]);
+    expect(log.committedEntries(2, MANY_BYTES).map(({ index }) => index)).toEqual([1, 2]);
+    expect(log.committedEntries(2, MANY_BYTES)).toEqual([]);
     log.appliedTo(1);
-    expect(log.committedEntries(2)).toEqual([]);
+    expect(log.committedEntries(2, MANY_BYTES)).toEqual([]);
     log.appliedTo(2);
-    expect(log.committedEntries(2).map(({ index }) => index)).toEqual([3]);
+    expect(log.committedEntries(2, MANY_BYTES).map(({ index }) => index)).toEqual([3]);
     log.appliedTo(3);
     expect(() => log.appliedTo(4)).toThrow("only what is committed is applied");
   });
 
   it("item 10: knows a committed change of the membership that is not applied", () => {
     const change = conf(1, 2, { changes: [] });
-    const log = new RaftLog([normal(1, 1), change, normal(1, 3)], 1);
+    const log = new RaftLog(WHOLE_LOG, [normal(1, 1), change, normal(1, 3)], 1, 0);
     expect(log.hasUnappliedChange()).toBe(false);
     log.commitTo(3);
     expect(log.hasUnappliedChange()).toBe(true);
-    log.committedEntries(10);
+    log.committedEntries(10, MANY_BYTES);
     log.appliedTo(2);
     expect(log.hasUnappliedChange()).toBe(false);
   });
@@ -167,7 +170,7 @@ describe("item 17: slices are bounded in bytes", () => {
     expect(log.slice(2, 0).map(({ index }) => index)).toEqual([2]);
     expect(log.slice(2, 2 * size).map(({ index }) => index)).toEqual([2, 3]);
     expect(log.slice(5, size)).toEqual([]);
-    expect(log.bytesBetween(1, 3)).toBe(2 * size);
+    expect(log.bytesBetween(1, 3, 1)).toBe(2 * size);
   });
 });
 

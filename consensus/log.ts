@@ -1,39 +1,50 @@
-import { assert } from "../lib/assert.ts";
+import { assert, present } from "../lib/assert.ts";
 import type { Entry } from "./message.ts";
+import type { LogBase } from "./snapshot.ts";
 
 /**
- * The log in memory and how far it has come: `applied <= committed <= last`, `stable <= last`.
+ * The log in memory and how far it has come: `base <= applied <= committed <= last`, `stable <= last`.
  * Entries are handed to the disk in order (`takeUnstable`) and become stable when it says so.
  */
 export class RaftLog {
-  /** entries[i] has index i + 1. */
+  #base: LogBase;
+  /** entries[i] has index base.index + 1 + i. */
   #entries: Entry[] = [];
-  #committed = 0;
-  #applied = 0;
+  #committed: number;
+  #applied: number;
   /** Handed out by `committedEntries` and not reported applied yet. */
-  #applying = 0;
-  #taken = 0;
-  #stable = 0;
+  #applying: number;
+  #taken: number;
+  #stable: number;
   /**
    * Counts truncations, so that the completion of a write that was overtaken by a truncation cannot
    * mark later entries of the same index and term as durable (etcd's append ABA race).
    */
   #generation = 0;
 
-  constructor(entries: readonly Entry[], committed: number) {
-    entries.forEach((entry, i) => assert(entry.index === i + 1, "a log has no gaps"));
-    assert(committed <= entries.length, "what is committed is in the log");
+  /** `applied`: the snapshot's index from which the state begins, 0 for none. */
+  constructor(base: LogBase, entries: readonly Entry[], committed: number, applied: number) {
+    entries.forEach((entry, i) => assert(entry.index === base.index + i + 1, "a log has no gaps"));
+    this.#base = base;
     this.#entries = [...entries];
-    this.#taken = entries.length;
-    this.#stable = entries.length;
-    this.#committed = committed;
+    this.#taken = this.lastIndex;
+    this.#stable = this.lastIndex;
+    this.#committed = Math.max(committed, applied);
+    this.#applied = applied;
+    this.#applying = applied;
+    assert(base.index <= applied, "the state begins where the log does, or later");
+    assert(this.#committed <= this.lastIndex, "what is committed is in the log");
   }
 
+  /** The entry before the first: all up to it are gone. */
+  get base(): LogBase {
+    return this.#base;
+  }
   get lastIndex(): number {
-    return this.#entries.length;
+    return this.#base.index + this.#entries.length;
   }
   get lastTerm(): number {
-    return this.termAt(this.lastIndex) ?? 0;
+    return this.#entries.at(-1)?.term ?? this.#base.term;
   }
   get committed(): number {
     return this.#committed;
@@ -48,10 +59,14 @@ export class RaftLog {
     return this.#generation;
   }
 
-  /** The term of the entry at `index`; 0 for index 0; undefined beyond the end. */
+  #at(index: number): Entry | undefined {
+    return this.#entries[index - this.#base.index - 1];
+  }
+
+  /** The term of the entry at `index`, also of the base; undefined before it and beyond the end. */
   termAt(index: number): number | undefined {
-    if (index === 0) return 0;
-    return this.#entries[index - 1]?.term;
+    if (index === this.#base.index) return this.#base.term;
+    return this.#at(index)?.term;
   }
 
   /** Whether a candidate with this last entry has at least our log (Raft §5.4.1: by term, then by index). */
@@ -61,11 +76,15 @@ export class RaftLog {
 
   /** Entries from `from` on, at least one if there is any, up to about `maxBytes`. */
   slice(from: number, maxBytes: number): Entry[] {
+    assert(from > this.#base.index, "what is gone cannot be read");
+    return this.#range(from, this.lastIndex, this.#entries.length, maxBytes);
+  }
+
+  #range(from: number, to: number, maxCount: number, maxBytes: number): Entry[] {
     const result: Entry[] = [];
     let bytes = 0;
-    for (let at = from - 1; at < this.#entries.length; at++) {
-      const entry = this.#entries[at];
-      if (entry === undefined) break;
+    for (let index = from; index <= to && result.length < maxCount; index++) {
+      const entry = present(this.#at(index), "the range is in the log");
       bytes += entrySize(entry);
       if (result.length > 0 && bytes > maxBytes) break;
       result.push(entry);
@@ -73,12 +92,12 @@ export class RaftLog {
     return result;
   }
 
-  /** What the entries after `after` up to `to` count in a bound. */
-  bytesBetween(after: number, to: number): number {
+  /** What the entries of `term` after `after` up to `to` count in a bound. */
+  bytesBetween(after: number, to: number, term: number): number {
     let bytes = 0;
-    for (let at = after; at < to; at++) {
-      const entry = this.#entries[at];
-      if (entry !== undefined) bytes += entrySize(entry);
+    for (let index = after + 1; index <= to; index++) {
+      const entry = this.#at(index);
+      if (entry?.term === term) bytes += entrySize(entry);
     }
     return bytes;
   }
@@ -112,7 +131,7 @@ export class RaftLog {
   #truncateFrom(index: number): void {
     assert(index > this.#committed, "a committed entry is never cut");
     if (index > this.lastIndex) return;
-    this.#entries.length = index - 1;
+    this.#entries.length = index - this.#base.index - 1;
     this.#taken = Math.min(this.#taken, index - 1);
     this.#stable = Math.min(this.#stable, index - 1);
     this.#generation += 1;
@@ -126,7 +145,7 @@ export class RaftLog {
 
   /** The entries that the disk has not been given yet; they count as given from now on. */
   takeUnstable(): Entry[] {
-    const entries = this.#entries.slice(this.#taken);
+    const entries = this.#entries.slice(this.#taken - this.#base.index);
     this.#taken = this.lastIndex;
     return entries;
   }
@@ -138,13 +157,13 @@ export class RaftLog {
     this.#stable = Math.max(this.#stable, index);
   }
 
-  /** Committed entries not handed out yet, at most `max`; `appliedTo` must follow before the next call. */
-  committedEntries(max: number): Entry[] {
+  /**
+   * Committed entries not handed out yet, at most `maxCount` of about `maxBytes`; `appliedTo` must follow for
+   * all of them before the next call.
+   */
+  committedEntries(maxCount: number, maxBytes: number): Entry[] {
     if (this.#applying > this.#applied) return [];
-    const entries = this.#entries.slice(
-      this.#applied,
-      Math.min(this.#committed, this.#applied + max),
-    );
+    const entries = this.#range(this.#applied + 1, this.#committed, maxCount, maxBytes);
     this.#applying = this.#applied + entries.length;
     return entries;
   }
@@ -158,21 +177,52 @@ export class RaftLog {
   /** Whether a committed entry that has not been applied yet changes the membership. */
   hasUnappliedChange(): boolean {
     for (let index = this.#applied + 1; index <= this.#committed; index++) {
-      if (this.#entries[index - 1]?.kind === "conf") return true;
+      if (this.#at(index)?.kind === "conf") return true;
     }
     return false;
   }
 
   /**
    * The largest index at most `index` whose term is at most `term`: where logs may agree at the earliest,
-   * found per term and not per entry.
+   * found per term and not per entry. An index below the base, with term 0, when that lies in what is gone.
    */
   findConflict(index: number, term: number): { index: number; term: number } {
-    for (let at = Math.min(index, this.lastIndex); at > 0; at--) {
+    for (let at = Math.min(index, this.lastIndex); at >= this.#base.index; at--) {
       const here = this.termAt(at) ?? 0;
       if (here <= term) return { index: at, term: here };
     }
-    return { index: 0, term: 0 };
+    return { index: Math.max(0, Math.min(index, this.#base.index - 1)), term: 0 };
+  }
+
+  /** Forgets the entries up to `index`, which a snapshot holds. Returns the new base. */
+  compactTo(index: number): LogBase {
+    assert(
+      index <= this.#applied && index <= this.#stable,
+      "only what is applied and durable goes",
+    );
+    if (index <= this.#base.index) return this.#base;
+    const term = present(this.termAt(index), "the new base is in the log");
+    this.#entries = this.#entries.slice(index - this.#base.index);
+    this.#base = { index, term };
+    return this.#base;
+  }
+
+  /** Begins anew after a snapshot that this log does not reach or contradicts. */
+  restart(base: LogBase): void {
+    assert(base.index > this.#committed, "a snapshot never takes back what is committed");
+    assert(
+      this.#applying === this.#applied,
+      "a snapshot is not installed in the midst of applying",
+    );
+    this.#entries = [];
+    this.#base = base;
+    this.#committed = base.index;
+    this.#applied = base.index;
+    this.#applying = base.index;
+    this.#taken = base.index;
+    // Until the write that holds the new base is done, nothing of it counts.
+    this.#stable = 0;
+    this.#generation += 1;
   }
 }
 

@@ -45,6 +45,10 @@ export function isLearner(membership: Membership, id: RaftId): boolean {
   return !isVoter(membership, id) && membership.learners.includes(id);
 }
 
+export function isMember(membership: Membership, id: RaftId): boolean {
+  return isVoter(membership, id) || membership.learners.includes(id);
+}
+
 /** Everyone to replicate to, sorted. */
 export function memberIds(membership: Membership): RaftId[] {
   const { voters, outgoing, learners } = membership;

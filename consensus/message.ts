@@ -44,10 +44,28 @@ export type Message =
   /** `context`: a number made by the leader that a quorum echoes to confirm a ReadIndex; 0: none. */
   | (Header & { readonly kind: "heartbeat"; readonly commit: number; readonly context: number })
   | (Header & { readonly kind: "heartbeat-reply"; readonly context: number })
+  /**
+   * The follower lacks entries that are gone: it is to fetch the snapshot with this name, by another way than
+   * messages. Repeated until its answer, an append-reply, says that it can go on from the log.
+   */
   | (Header & {
-      readonly kind: "pre-vote" | "vote";
+      readonly kind: "snapshot";
+      readonly snapshotIndex: number;
+      readonly snapshotTerm: number;
+    })
+  /** The leader wants the addressee, which holds all of its log, to take over: it is to campaign at once. */
+  | (Header & { readonly kind: "timeout-now" })
+  | (Header & {
+      readonly kind: "pre-vote";
       readonly lastIndex: number;
       readonly lastTerm: number;
+    })
+  /** `transfer`: at the leader's own wish, so that having heard the leader just now is no reason to refuse. */
+  | (Header & {
+      readonly kind: "vote";
+      readonly lastIndex: number;
+      readonly lastTerm: number;
+      readonly transfer: boolean;
     })
   | (Header & { readonly kind: "pre-vote-reply" | "vote-reply"; readonly rejected: boolean });
 

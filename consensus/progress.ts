@@ -2,14 +2,17 @@ import { assert } from "../lib/assert.ts";
 
 /**
  * What a leader knows of one follower's log. Invariant: match < next.
- * probe: one message at a time until the logs meet; replicate: a window of messages in flight.
+ * probe: one message at a time until the logs meet; replicate: a window of messages in flight;
+ * snapshot: what it lacks is gone from the log, it fetches a snapshot and is sent nothing meanwhile.
  */
 export class Progress {
   match = 0;
   next: number;
-  state: "probe" | "replicate" = "probe";
+  state: "probe" | "replicate" | "snapshot" = "probe";
   /** In probe: a message is out, or in replicate: the window is full; lifted by any answer. */
   paused = false;
+  /** In snapshot: the index of the one last offered. */
+  offered = 0;
   /** Heard from since the last check for a quorum. */
   recentlyActive = false;
   /** The highest ReadIndex context that it has echoed. */
@@ -27,6 +30,7 @@ export class Progress {
 
   /** Whether nothing more may be sent until it answers. */
   get isPaused(): boolean {
+    if (this.state === "snapshot") return true;
     return this.state === "probe" ? this.paused : this.#full;
   }
 
@@ -47,6 +51,13 @@ export class Progress {
   becomeReplicate(): void {
     this.state = "replicate";
     this.next = this.match + 1;
+    this.#clear();
+  }
+
+  becomeSnapshot(index: number): void {
+    this.state = "snapshot";
+    this.next = index + 1;
+    this.offered = index;
     this.#clear();
   }
 
@@ -91,6 +102,7 @@ export class Progress {
 
   /** It rejected `rejected`; `hint` is where the logs may meet. Returns false for a stale rejection. */
   rejected(rejected: number, hint: number): boolean {
+    if (this.state === "snapshot") return false;
     if (this.state === "replicate") {
       if (rejected <= this.match) return false;
       this.becomeProbe();

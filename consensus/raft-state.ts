@@ -4,6 +4,7 @@ import { RaftLog } from "./log.ts";
 import { type Membership, NO_MEMBERS, isLearner, isVoter, memberIds } from "./membership.ts";
 import { type Entry, type HardState, type Message, NONE, type RaftId } from "./message.ts";
 import { Progress } from "./progress.ts";
+import type { LogBase, LogCut, SnapshotId, SnapshotMeta } from "./snapshot.ts";
 
 export type Role = "follower" | "pre-candidate" | "candidate" | "leader";
 
@@ -27,8 +28,21 @@ export interface RaftConfig {
   readonly maxInflightBytes: number;
   /** Bytes proposed and not committed: beyond this a proposal is refused, so that a lost quorum costs no memory. */
   readonly maxUncommittedBytes: number;
-  /** Entries handed out for applying at once. */
+  /** Entries handed out for applying at once, in number and in bytes. */
   readonly maxApply: number;
+  readonly maxApplyBytes: number;
+  /** Committed and not applied: beyond this a proposal is refused, so that the state machine keeps up. */
+  readonly maxApplyLag: number;
+}
+
+/** What Raft begins from: what was durable when the node last stood. */
+export interface RaftImage {
+  readonly hardState: HardState;
+  /** The snapshot that the state was restored from; null: the state is empty and the log whole. */
+  readonly snapshot: SnapshotMeta | null;
+  readonly base: LogBase;
+  /** From `base.index + 1` without gaps. */
+  readonly entries: readonly Entry[];
 }
 
 /** What the parts of Raft share. Fields are changed by the modules of this folder only. */
@@ -41,7 +55,7 @@ export class RaftState {
   term: number;
   vote: RaftId;
   leader: RaftId = NONE;
-  membership: Membership = NO_MEMBERS;
+  membership: Membership;
   /** The leader's view of everyone, itself included. */
   progress: Map<RaftId, Progress> = new Map();
   /** Answers of the election under way. */
@@ -49,6 +63,14 @@ export class RaftState {
   electionElapsed = 0;
   heartbeatElapsed = 0;
   randomizedTimeout = 0;
+  /** To whom a leader is handing over: it takes no proposals meanwhile. */
+  transferee: RaftId = NONE;
+  /** The newest snapshot that is durable here; what a follower that needs one is offered. */
+  snapshot: SnapshotMeta | null;
+  /** The log begins anew: to be made durable. */
+  cut: LogCut | null = null;
+  /** Offered by the leader and needed. */
+  wanted: { readonly from: RaftId; readonly id: SnapshotId } | null = null;
   /** No further membership change is proposed until everything up to here is applied. */
   pendingChangeIndex = 0;
   uncommittedBytes = 0;
@@ -61,7 +83,7 @@ export class RaftState {
   /** May leave when all that was handed to the disk until now is durable. */
   outboxDurable: Message[] = [];
 
-  constructor(config: RaftConfig, prng: Prng, hardState: HardState, entries: readonly Entry[]) {
+  constructor(config: RaftConfig, prng: Prng, image: RaftImage) {
     assert(config.id > 0, "a raft id is positive");
     assert(
       config.electionTicks > config.heartbeatTicks,
@@ -70,9 +92,12 @@ export class RaftState {
     this.config = config;
     this.id = config.id;
     this.prng = prng;
+    const { hardState, snapshot, base, entries } = image;
     this.term = hardState.term;
     this.vote = hardState.vote;
-    this.log = new RaftLog(entries, hardState.commit);
+    this.log = new RaftLog(base, entries, hardState.commit, snapshot?.index ?? 0);
+    this.snapshot = snapshot;
+    this.membership = snapshot?.membership ?? NO_MEMBERS;
     assert(this.term >= this.log.lastTerm, "the current term is at least the log's");
     this.drawTimeout();
   }
@@ -108,6 +133,7 @@ export class RaftState {
     this.drawTimeout();
     this.votes = new Map();
     this.progress = new Map();
+    this.transferee = NONE;
     this.pendingChangeIndex = 0;
     this.uncommittedBytes = 0;
     this.broadcastDue = false;

@@ -1,6 +1,12 @@
 import { assert } from "../lib/assert.ts";
 import type { Prng } from "../lib/prng.ts";
-import { campaign, handleVoteReply, handleVoteRequest, hearsLeader } from "./election.ts";
+import {
+  campaign,
+  campaignForTransfer,
+  handleVoteReply,
+  handleVoteRequest,
+  hearsLeader,
+} from "./election.ts";
 import { entrySize } from "./log.ts";
 import {
   type ConfChange,
@@ -9,27 +15,37 @@ import {
   decodeChange,
   encodeChange,
   isJoint,
+  isVoter,
 } from "./membership.ts";
 import { type Entry, type HardState, type Message, NONE, type RaftId } from "./message.ts";
+import type { Progress } from "./progress.ts";
 import { committedIndex } from "./quorum.ts";
-import { type RaftConfig, RaftState, type Role } from "./raft-state.ts";
+import { type RaftConfig, type RaftImage, RaftState, type Role } from "./raft-state.ts";
 import {
   appendOwn,
   broadcastAppends,
   broadcastHeartbeats,
   checkQuorum,
+  compact,
+  handOver,
   handleAppend,
   handleAppendReply,
   handleHeartbeatReply,
+  handleSnapshotOffer,
   handleStable,
   leaveJointWhenDue,
   membershipChanged,
+  restore,
+  sendAppends,
 } from "./replication.ts";
+import type { LogBase, LogCut, SnapshotId, SnapshotMeta } from "./snapshot.ts";
 
 /** All that Raft wants done since the last call; nothing of it is repeated. */
 export interface Ready {
   /** To be made durable, together with `entries`; null when unchanged. */
   readonly hardState: HardState | null;
+  /** To be made durable before `entries`: the log begins after another entry. Null: as before. */
+  readonly cut: LogCut | null;
   /** To be made durable: they replace everything from the first one's index on. */
   readonly entries: readonly Entry[];
   /** Hand it to `persisted` once this and every earlier Ready is durable. */
@@ -38,6 +54,8 @@ export interface Ready {
   readonly messages: readonly Message[];
   /** May leave only once this and every earlier Ready is durable; those to this node are stepped then. */
   readonly durableMessages: readonly Message[];
+  /** To be fetched from that node and handed to `restore`; said again as long as the leader says it. */
+  readonly wanted: { readonly from: RaftId; readonly id: SnapshotId } | null;
   /** To be applied in order; `applied` must follow before the next ones come. */
   readonly committed: readonly Entry[];
   /** Reads that may be answered once everything up to `index` is applied. */
@@ -53,8 +71,17 @@ export type ProposeOutcome =
   | { readonly kind: "proposed"; readonly index: number; readonly term: number }
   | {
       readonly kind: "refused";
-      readonly reason: "not-leader" | "overloaded" | "change-pending" | "bad-change";
+      readonly reason:
+        | "not-leader"
+        | "transferring"
+        | "overloaded"
+        | "change-pending"
+        | "bad-change";
     };
+
+export type TransferOutcome =
+  | { readonly kind: "begun" }
+  | { readonly kind: "refused"; readonly reason: "not-leader" | "not-a-voter" | "is-leader" };
 
 /**
  * Raft as a synchronous state machine: messages and ticks in, `ready()` out; no clock, disk or network.
@@ -69,9 +96,9 @@ export class Raft {
   #round = 0;
   #roundDue = false;
 
-  constructor(config: RaftConfig, prng: Prng, hardState: HardState, entries: readonly Entry[]) {
-    this.#s = new RaftState(config, prng, hardState, entries);
-    this.#saved = hardState;
+  constructor(config: RaftConfig, prng: Prng, image: RaftImage) {
+    this.#s = new RaftState(config, prng, image);
+    this.#saved = image.hardState;
   }
 
   get role(): Role {
@@ -104,16 +131,48 @@ export class Raft {
   get stableIndex(): number {
     return this.#s.log.stable;
   }
+  /** Counts what was cut off or dropped: as long as it stays, the log has only grown. */
+  get generation(): number {
+    return this.#s.log.generation;
+  }
+  get uncommittedBytes(): number {
+    return this.#s.uncommittedBytes;
+  }
+  get bounds(): RaftConfig {
+    return this.#s.config;
+  }
+  get base(): LogBase {
+    return this.#s.log.base;
+  }
+  /** The newest snapshot that is durable here. */
+  get snapshot(): SnapshotMeta | null {
+    return this.#s.snapshot;
+  }
+  /** To whom this leader is handing over; NONE: to nobody. */
+  get transferee(): RaftId {
+    return this.#s.transferee;
+  }
 
-  /** The term of the entry at `index`, undefined beyond the log. */
+  /** The term of the entry at `index`, undefined beyond the log and before its base. */
   termAt(index: number): number | undefined {
     return this.#s.log.termAt(index);
   }
 
+  /** The log from `index` on, which is above the base. */
+  entriesFrom(index: number): Entry[] {
+    return this.#s.log.slice(index, Number.MAX_SAFE_INTEGER);
+  }
+
   /** What a leader knows of a member's log; undefined when it does not lead or knows none. */
-  progressOf(id: RaftId): { match: number; recentlyActive: boolean } | undefined {
-    const progress = this.#s.progress.get(id);
-    return progress && { match: progress.match, recentlyActive: progress.recentlyActive };
+  progressOf(
+    id: RaftId,
+  ): Pick<Progress, "match" | "next" | "state" | "recentlyActive" | "inflight"> | undefined {
+    return this.#s.progress.get(id);
+  }
+
+  /** Everyone that a leader replicates to; nobody when it does not lead. */
+  followers(): RaftId[] {
+    return [...this.#s.progress.keys()].filter((id) => id !== this.#s.id);
   }
 
   /** Whether a change proposed now could be accepted. */
@@ -135,6 +194,8 @@ export class Raft {
     s.heartbeatElapsed += 1;
     if (s.electionElapsed >= s.config.electionTicks) {
       s.electionElapsed = 0;
+      // Whoever was to take over has not: this leader goes on.
+      s.transferee = NONE;
       checkQuorum(s);
       if (this.role !== "leader") return;
     }
@@ -147,6 +208,42 @@ export class Raft {
   /** Stands for election now, if it may. */
   campaign(): void {
     campaign(this.#s);
+  }
+
+  /**
+   * Hands leadership over: no proposal is taken until another leads, or an election timeout has passed. The
+   * one that is to lead is brought up to date first, and then campaigns without being refused (thesis §3.10).
+   */
+  transfer(to: RaftId): TransferOutcome {
+    const s = this.#s;
+    if (s.role !== "leader") return { kind: "refused", reason: "not-leader" };
+    if (to === s.id) return { kind: "refused", reason: "is-leader" };
+    const progress = s.progress.get(to);
+    if (progress === undefined || !isVoter(s.membership, to)) {
+      return { kind: "refused", reason: "not-a-voter" };
+    }
+    s.transferee = to;
+    s.electionElapsed = 0;
+    handOver(s, progress);
+    sendAppends(s, to, true);
+    return { kind: "begun" };
+  }
+
+  /**
+   * This leader cannot serve (its disk stands still): gives leadership up at once, to the follower that holds
+   * most if there is one to be heard.
+   */
+  abdicate(): void {
+    const s = this.#s;
+    if (s.role !== "leader") return;
+    let best: [RaftId, Progress] | null = null;
+    for (const [id, progress] of s.progress) {
+      const fit = id !== s.id && progress.recentlyActive && isVoter(s.membership, id);
+      if (fit && progress.match > (best?.[1].match ?? 0)) best = [id, progress];
+    }
+    const term = s.term;
+    s.becomeFollower(term, NONE);
+    if (best !== null) s.send({ kind: "timeout-now", from: s.id, to: best[0], term });
   }
 
   /**
@@ -187,6 +284,13 @@ export class Raft {
         this.#followLeader(m);
         handleAppend(s, m);
         return;
+      case "snapshot":
+        this.#followLeader(m);
+        handleSnapshotOffer(s, m);
+        return;
+      case "timeout-now":
+        if (s.role === "follower") campaignForTransfer(s);
+        return;
       case "heartbeat":
         this.#followLeader(m);
         s.log.commitTo(m.commit);
@@ -210,10 +314,10 @@ export class Raft {
   /** A message of a later term: adopts it where that is right. Returns whether to go on with the message. */
   #newerTerm(m: Message): boolean {
     const s = this.#s;
-    if ((m.kind === "vote" || m.kind === "pre-vote") && hearsLeader(s)) return false;
-    if (m.kind === "pre-vote") return true;
+    if (m.kind === "vote" && !m.transfer && hearsLeader(s)) return false;
+    if (m.kind === "pre-vote") return !hearsLeader(s);
     if (m.kind === "pre-vote-reply" && !m.rejected) return true;
-    const leads = m.kind === "append" || m.kind === "heartbeat";
+    const leads = isFromLeader(m);
     s.becomeFollower(m.term, leads ? m.from : NONE);
     return true;
   }
@@ -221,7 +325,7 @@ export class Raft {
   /** A message of an earlier term is not followed, but its sender may have to hear of the later one. */
   #olderTerm(m: Message): void {
     const s = this.#s;
-    if (m.kind === "append" || m.kind === "heartbeat") {
+    if (isFromLeader(m)) {
       // A leader that is cut off from us must step down, or our higher term would keep us out for ever.
       s.sendDurable({
         kind: "append-reply",
@@ -256,8 +360,11 @@ export class Raft {
   propose(data: Uint8Array): ProposeOutcome {
     const s = this.#s;
     if (s.role !== "leader") return { kind: "refused", reason: "not-leader" };
+    if (s.transferee !== NONE) return { kind: "refused", reason: "transferring" };
     const size = data.length + 24;
-    if (s.uncommittedBytes > 0 && s.uncommittedBytes + size > s.config.maxUncommittedBytes) {
+    const isFull =
+      s.uncommittedBytes > 0 && s.uncommittedBytes + size > s.config.maxUncommittedBytes;
+    if (isFull || s.log.committed - s.log.applied > s.config.maxApplyLag) {
       return { kind: "refused", reason: "overloaded" };
     }
     const [entry] = appendOwn(s, [{ kind: "normal", data }]);
@@ -269,6 +376,7 @@ export class Raft {
   proposeChange(change: ConfChange): ProposeOutcome {
     const s = this.#s;
     if (s.role !== "leader") return { kind: "refused", reason: "not-leader" };
+    if (s.transferee !== NONE) return { kind: "refused", reason: "transferring" };
     if (this.changePending) return { kind: "refused", reason: "change-pending" };
     if (applyChange(s.membership, change).kind === "refused") {
       return { kind: "refused", reason: "bad-change" };
@@ -303,6 +411,9 @@ export class Raft {
       if (this.#roundDue) broadcastHeartbeats(s, this.#round);
     }
     this.#roundDue = false;
+    const { cut, wanted } = s;
+    s.cut = null;
+    s.wanted = null;
     const entries = s.log.takeUnstable();
     const hardState = { term: s.term, vote: s.vote, commit: s.log.committed };
     const saved = this.#saved;
@@ -310,15 +421,18 @@ export class Raft {
     const changed =
       hardState.term !== saved.term ||
       hardState.vote !== saved.vote ||
+      cut !== null ||
       (entries.length > 0 && hardState.commit !== saved.commit);
     if (changed) this.#saved = hardState;
     const ready: Ready = {
       hardState: changed ? hardState : null,
+      cut,
       entries,
       write: { lastIndex: s.log.lastIndex, generation: s.log.generation },
       messages: s.outbox,
       durableMessages: s.outboxDurable,
-      committed: s.log.committedEntries(s.config.maxApply),
+      wanted,
+      committed: s.log.committedEntries(s.config.maxApply, s.config.maxApplyBytes),
       reads: this.#confirmedReads(),
     };
     s.outbox = [];
@@ -344,6 +458,19 @@ export class Raft {
   }
 
   /**
+   * A snapshot that was wanted is here and durable, beside the log. Returns whether the state is to begin anew
+   * from it; false: everything in it is here already. Not to be called with committed entries unapplied.
+   */
+  restore(meta: SnapshotMeta): boolean {
+    return restore(this.#s, meta);
+  }
+
+  /** A snapshot of what was applied is durable. What the log holds up to `keepAfter` goes. */
+  compact(meta: SnapshotMeta, keepAfter: number): void {
+    compact(this.#s, meta, keepAfter);
+  }
+
+  /**
    * The entry was applied by the caller; entries are applied one by one and in order. A `conf` entry
    * changes the membership here and now; returns the new one, or null when it was refused or another kind.
    */
@@ -360,4 +487,9 @@ export class Raft {
     leaveJointWhenDue(s);
     return outcome?.kind === "changed" ? s.membership : null;
   }
+}
+
+/** Messages that only the leader of their term sends. */
+function isFromLeader(m: Message): boolean {
+  return m.kind === "append" || m.kind === "heartbeat" || m.kind === "snapshot";
 }

@@ -1,10 +1,11 @@
 import { assert, present } from "../lib/assert.ts";
 import { entrySize } from "./log.ts";
-import { isJoint, memberIds } from "./membership.ts";
+import { isJoint, isVoter, memberIds } from "./membership.ts";
 import { type Entry, type EntryKind, type Message, NONE, type RaftId } from "./message.ts";
 import type { Progress } from "./progress.ts";
 import { committedIndex, voteResult } from "./quorum.ts";
 import type { RaftState } from "./raft-state.ts";
+import type { SnapshotMeta } from "./snapshot.ts";
 
 /** The log's way from the leader to everyone else (Raft §5.3, etcd/raft's flow control). */
 
@@ -71,7 +72,11 @@ export function sendAppends(s: RaftState, to: RaftId, evenEmpty: boolean): void 
   let empty = evenEmpty;
   while (!progress.isPaused) {
     const prevIndex = progress.next - 1;
-    const prevTerm = present(s.log.termAt(prevIndex), "the leader has what it has sent");
+    const prevTerm = s.log.termAt(prevIndex);
+    if (prevTerm === undefined) {
+      offerSnapshot(s, to, progress);
+      return;
+    }
     const entries = s.log.slice(progress.next, s.config.maxMessageBytes);
     if (entries.length === 0 && !empty) return;
     empty = false;
@@ -91,6 +96,22 @@ export function sendAppends(s: RaftState, to: RaftId, evenEmpty: boolean): void 
     );
     if (entries.length === 0) return;
   }
+}
+
+/** What the follower needs next is gone from the log: it has to begin from a snapshot. */
+function offerSnapshot(s: RaftState, to: RaftId, progress: Progress): void {
+  assert(progress.next <= s.log.base.index, "only what is gone needs a snapshot");
+  const { index, term } = present(s.snapshot, "what is gone from the log is in a snapshot");
+  assert(index >= s.log.base.index, "a snapshot reaches what is left of the log");
+  progress.becomeSnapshot(index);
+  s.send({
+    kind: "snapshot",
+    from: s.id,
+    to,
+    term: s.term,
+    snapshotIndex: index,
+    snapshotTerm: term,
+  });
 }
 
 export function broadcastHeartbeats(s: RaftState, context: number): void {
@@ -125,6 +146,60 @@ export function handleAppend(s: RaftState, m: Append): void {
   });
 }
 
+/** The leader has nothing older than a snapshot. Says what is held already, or that it is wanted. */
+export function handleSnapshotOffer(s: RaftState, m: Extract<Message, { kind: "snapshot" }>): void {
+  const { snapshotIndex: index, snapshotTerm: term } = m;
+  // What matches is committed: no snapshot holds anything else. The log itself serves better then.
+  if (index > s.log.committed && s.log.termAt(index) === term) s.log.commitTo(index);
+  if (index <= s.log.committed) {
+    s.sendDurable({
+      kind: "append-reply",
+      from: s.id,
+      to: m.from,
+      term: s.term,
+      index: s.log.committed,
+      rejected: false,
+    });
+    return;
+  }
+  s.wanted = { from: m.from, id: { index, term } };
+}
+
+/**
+ * Begins anew from a snapshot that was fetched. Returns false when it is of no use (any more): all it holds
+ * is committed here, or in the log and as good as committed.
+ */
+export function restore(s: RaftState, meta: SnapshotMeta): boolean {
+  const { index, term, membership } = meta;
+  if (index <= s.log.committed || s.role === "leader") return false;
+  if (s.log.termAt(index) === term) {
+    s.log.commitTo(index);
+    return false;
+  }
+  // A candidate has shown a log that it no longer has.
+  if (s.role !== "follower") s.becomeFollower(s.term, NONE);
+  const base = { index, term };
+  s.log.restart(base);
+  s.membership = membership;
+  s.snapshot = meta;
+  s.cut = { meta, base, dropLog: true };
+  if (s.leader !== NONE) {
+    const reply = { kind: "append-reply", from: s.id, to: s.leader, term: s.term } as const;
+    s.sendDurable({ ...reply, index, rejected: false });
+  }
+  return true;
+}
+
+/** A snapshot of what is applied here is durable: the log's beginning up to `keepAfter` may go. */
+export function compact(s: RaftState, meta: SnapshotMeta, keepAfter: number): void {
+  // Another node's snapshot, which reaches further, may have come in between.
+  if (s.snapshot !== null && meta.index <= s.snapshot.index) return;
+  s.snapshot = meta;
+  const most = Math.min(keepAfter, meta.index, s.log.stable);
+  const base = most > s.log.base.index ? s.log.compactTo(most) : s.log.base;
+  s.cut = { meta, base, dropLog: false };
+}
+
 export function handleAppendReply(s: RaftState, m: AppendReply): void {
   const progress = s.progress.get(m.from);
   if (progress === undefined) return;
@@ -138,10 +213,21 @@ export function handleAppendReply(s: RaftState, m: AppendReply): void {
   if (m.index > s.log.lastIndex) return; // Nobody can hold what we never sent: not one of our term's answers.
   const wasPaused = progress.isPaused;
   const news = progress.acknowledged(m.index);
-  if (progress.state === "probe" && (news || progress.match === m.index))
-    progress.becomeReplicate();
+  const meets =
+    progress.state === "snapshot"
+      ? // Whatever it holds: the log goes on from there (etcd/raft #110).
+        progress.match >= s.log.base.index
+      : progress.state === "probe" && (news || progress.match === m.index);
+  if (meets) progress.becomeReplicate();
   if (!(news && maybeCommit(s)) && wasPaused) sendAppends(s, m.from, true);
   sendAppends(s, m.from, false);
+  if (m.from === s.transferee) handOver(s, progress);
+}
+
+/** The transferee takes over as soon as it holds all of the log. */
+export function handOver(s: RaftState, progress: Progress): void {
+  if (progress.match !== s.log.lastIndex) return;
+  s.send({ kind: "timeout-now", from: s.id, to: s.transferee, term: s.term });
 }
 
 /** A follower that answers can take more: lifts a probe whose answer was lost, or a window that is full. */
@@ -151,6 +237,12 @@ export function handleHeartbeatReply(s: RaftState, from: RaftId, context: number
   progress.recentlyActive = true;
   progress.context = Math.max(progress.context, context);
   progress.paused = false;
+  if (progress.state === "snapshot") {
+    // The offer may have been lost, or a newer snapshot has taken its place.
+    progress.becomeProbe();
+    sendAppends(s, from, true);
+    return;
+  }
   if (progress.match >= s.log.lastIndex && progress.state === "replicate") return;
   if (progress.isPaused) sendEmptyAppend(s, from, progress);
   else sendAppends(s, from, true);
@@ -159,7 +251,13 @@ export function handleHeartbeatReply(s: RaftState, from: RaftId, context: number
 /** Into a full window: its rejection, or its answer, tells what arrived (etcd#14633). */
 function sendEmptyAppend(s: RaftState, to: RaftId, progress: Progress): void {
   const prevIndex = progress.next - 1;
-  const prevTerm = present(s.log.termAt(prevIndex), "the leader has what it has sent");
+  const prevTerm = s.log.termAt(prevIndex);
+  if (prevTerm === undefined) {
+    // It was away for so long that even what it was sent last is gone.
+    progress.becomeProbe();
+    sendAppends(s, to, true);
+    return;
+  }
   const commit = s.log.committed;
   s.send({
     kind: "append",
@@ -178,7 +276,7 @@ export function maybeCommit(s: RaftState): boolean {
   const index = committedIndex(s.membership, (id) => s.progress.get(id)?.match ?? 0);
   if (index <= s.log.committed || s.log.termAt(index) !== s.term) return false;
   // Entries of earlier terms were never counted.
-  const done = s.log.bytesBetween(s.log.committed, index);
+  const done = s.log.bytesBetween(s.log.committed, index, s.term);
   s.uncommittedBytes = Math.max(0, s.uncommittedBytes - done);
   s.log.commitTo(index);
   s.commitDue = true;
@@ -216,6 +314,7 @@ export function membershipChanged(s: RaftState): void {
     return;
   }
   s.syncProgress();
+  if (s.transferee !== NONE && !isVoter(s.membership, s.transferee)) s.transferee = NONE;
   maybeCommit(s);
   s.broadcastDue = true;
 }

@@ -19,3 +19,13 @@ export interface LogBase {
 
 /** Nothing is gone: the log begins at 1. */
 export const WHOLE_LOG: LogBase = { index: 0, term: 0 };
+
+/** What the disk is to do about the log when a snapshot takes the place of its beginning. */
+export interface LogCut {
+  /** Of a snapshot that is durable already. */
+  readonly meta: SnapshotMeta;
+  /** What stays of the log begins after this entry. */
+  readonly base: LogBase;
+  /** Nothing of the log stays: the snapshot is another node's, and this log ends before it or contradicts it. */
+  readonly dropLog: boolean;
+}

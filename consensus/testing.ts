@@ -2,19 +2,16 @@ import { assert, present } from "../lib/assert.ts";
 import { Prng } from "../lib/prng.ts";
 import { type ConfChange, type MemberChange, encodeChange } from "./membership.ts";
 import type { Entry, HardState, Message, RaftId } from "./message.ts";
-import { Raft, type WriteMark } from "./raft.ts";
-import type { RaftConfig } from "./raft-state.ts";
+import { Raft, type Ready, type WriteMark } from "./raft.ts";
+import type { RaftConfig, RaftImage } from "./raft-state.ts";
+import { type LogCut, type SnapshotMeta, WHOLE_LOG } from "./snapshot.ts";
 
 /** A cluster of Rafts for tests: everything that reaches a disk or another node does so by the test's hand. */
-
-export interface TestDisk {
-  readonly hardState: HardState;
-  readonly entries: readonly Entry[];
-}
 
 /** One Ready's share for the disk, and what may leave when it is durable. */
 export interface TestWrite {
   readonly hardState: HardState | null;
+  readonly cut: LogCut | null;
   readonly entries: readonly Entry[];
   readonly mark: WriteMark;
   readonly messages: readonly Message[];
@@ -24,10 +21,12 @@ export interface TestNode {
   readonly id: RaftId;
   readonly config: RaftConfig;
   raft: Raft;
-  disk: TestDisk;
+  disk: RaftImage;
+  /** What its leader offered and it has not fetched. */
+  wanted: Ready["wanted"];
   /** Handed to the disk, oldest first, not durable. */
   writes: TestWrite[];
-  /** Everything applied in this life. */
+  /** Everything that its state is made of: applied in this life, or before the snapshot that it began from. */
   applied: Entry[];
   /** Committed and kept from being applied while `holdsApply`. */
   unapplied: Entry[];
@@ -44,6 +43,8 @@ const DEFAULTS = {
   maxInflightBytes: 8 << 20,
   maxUncommittedBytes: 1 << 20,
   maxApply: 100,
+  maxApplyBytes: 1 << 20,
+  maxApplyLag: 5_000,
 } as const;
 
 export type TestBounds = Partial<Omit<RaftConfig, "id">>;
@@ -72,26 +73,38 @@ export function learners(...ids: readonly RaftId[]): MemberChange[] {
   return ids.map((id) => ({ op: "add-learner", id }));
 }
 
+/** A disk with the whole log on it. */
+export function diskOf(hardState: HardState, entries: readonly Entry[]): RaftImage {
+  return { hardState, snapshot: null, base: WHOLE_LOG, entries };
+}
+
+/** A disk on which nothing was ever written. */
+export const NEW_DISK: RaftImage = diskOf({ term: 0, vote: 0, commit: 0 }, []);
+
 /** A disk whose first entry, of term 1, founds the membership; `terms` are those of the entries after it. */
 export function founded(
   changes: readonly MemberChange[],
   terms: readonly number[] = [],
   hardState: Partial<HardState> = {},
-): TestDisk {
+): RaftImage {
   const entries = [
     conf(1, 1, { changes }),
     ...terms.map((term, i) => normal(term, i + 2, `${term}.${i + 2}`)),
   ];
   const term = Math.max(1, ...terms);
-  return { hardState: { term, vote: 0, commit: 1, ...hardState }, entries };
+  return diskOf({ term, vote: 0, commit: 1, ...hardState }, entries);
 }
 
-function merge(disk: TestDisk, write: TestWrite): TestDisk {
-  const [first] = write.entries;
-  const kept = first === undefined ? disk.entries : disk.entries.slice(0, first.index - 1);
+function merge(disk: RaftImage, { cut, entries, hardState }: TestWrite): RaftImage {
+  const base = cut?.base ?? disk.base;
+  const whole = cut?.dropLog === true ? [] : disk.entries.slice(base.index - disk.base.index);
+  const [first] = entries;
+  const kept = first === undefined ? whole : whole.slice(0, first.index - base.index - 1);
   return {
-    hardState: write.hardState ?? disk.hardState,
-    entries: first === undefined ? kept : [...kept, ...write.entries],
+    hardState: hardState ?? disk.hardState,
+    snapshot: cut?.meta ?? disk.snapshot,
+    base,
+    entries: [...kept, ...entries],
   };
 }
 
@@ -99,15 +112,18 @@ export class TestCluster {
   readonly nodes: Map<RaftId, TestNode> = new Map();
   /** Sent and not delivered, oldest first. */
   network: Message[] = [];
+  /** By index: every snapshot that was made, and what the state was made of there. */
+  readonly snapshots: Map<number, { meta: SnapshotMeta; applied: readonly Entry[] }> = new Map();
 
-  add(id: RaftId, disk: TestDisk, bounds: TestBounds = {}): TestNode {
+  add(id: RaftId, disk: RaftImage, bounds: TestBounds = {}): TestNode {
     const config: RaftConfig = { ...DEFAULTS, ...bounds, id };
-    const raft = new Raft(config, new Prng(id), disk.hardState, disk.entries);
+    const raft = new Raft(config, new Prng(id), disk);
     const node: TestNode = {
       id,
       config,
       raft,
       disk,
+      wanted: null,
       writes: [],
       applied: [],
       unapplied: [],
@@ -142,10 +158,11 @@ export class TestCluster {
       const ready = node.raft.ready();
       this.network.push(...ready.messages);
       node.reads.push(...ready.reads);
-      const { hardState, entries, write: mark, durableMessages } = ready;
+      const { hardState, cut, entries, write: mark, durableMessages } = ready;
       if (hardState !== null || entries.length > 0 || durableMessages.length > 0) {
-        node.writes.push({ hardState, entries, mark, messages: durableMessages });
+        node.writes.push({ hardState, cut, entries, mark, messages: durableMessages });
       }
+      if (ready.wanted !== null) node.wanted = ready.wanted;
       node.unapplied.push(...ready.committed);
       if (node.holdsApply || node.unapplied.length === 0) break;
       this.#apply(node);
@@ -184,6 +201,34 @@ export class TestCluster {
       }
       this.take(id);
     }
+  }
+
+  /** Takes a snapshot of what the node has applied, durable at once, and drops the log up to `keepAfter`. */
+  snapshot(id: RaftId, keepAfter: number): SnapshotMeta {
+    const { raft, applied } = this.node(id);
+    const index = raft.appliedIndex;
+    const term = present(raft.termAt(index), "what is applied last is in the log");
+    const meta = { index, term, membership: raft.membership };
+    this.snapshots.set(index, { meta, applied: [...applied] });
+    this.act(id, () => raft.compact(meta, keepAfter));
+    return meta;
+  }
+
+  /** The node fetches what it was offered last and begins from it. Returns whether it had to. */
+  fetch(id: RaftId): boolean {
+    const node = this.node(id);
+    const { wanted } = node;
+    assert(wanted !== null, `node ${id} was offered a snapshot`);
+    node.wanted = null;
+    const { meta, applied } = present(
+      this.snapshots.get(wanted.id.index),
+      "what is offered exists",
+    );
+    return this.act(id, (raft) => {
+      const begun = raft.restore(meta);
+      if (begun) node.applied = [...applied];
+      return begun;
+    });
   }
 
   /** Delivers what is on its way now and matches; what that causes stays on its way. Returns what was delivered. */
@@ -244,9 +289,10 @@ export class TestCluster {
     node.lives += 1;
     const { config, disk } = node;
     const prng = new Prng(id * 1_000 + node.lives);
-    node.raft = new Raft(config, prng, disk.hardState, disk.entries);
+    node.raft = new Raft(config, prng, disk);
+    node.wanted = null;
     node.writes = [];
-    node.applied = [];
+    node.applied = [...(this.snapshots.get(disk.snapshot?.index ?? 0)?.applied ?? [])];
     node.unapplied = [];
     node.reads = [];
     this.take(id);
@@ -260,7 +306,7 @@ export class TestCluster {
       .map(({ data }) => text(data));
   }
 
-  /** Every entry's term, from index 1. */
+  /** Every entry's term, from index 1; 0 for what is gone. */
   terms(id: RaftId): number[] {
     const raft = this.raft(id);
     return Array.from({ length: raft.lastIndex }, (_, i) => raft.termAt(i + 1) ?? 0);

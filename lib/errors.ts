@@ -31,6 +31,7 @@ export const ERRORS = {
   "data-unwritable": { status: 500, exit: 1, retryable: false },
   "port-in-use": { status: 409, exit: 1, retryable: true },
   removed: { status: 403, exit: 1, retryable: false },
+  "too-old": { status: 409, exit: 1, retryable: false },
   // Containers.
   "image-missing": { status: 422, exit: 1, retryable: false },
   "engine-unavailable": { status: 503, exit: 1, retryable: true },

@@ -24,6 +24,7 @@ const Facts = z.strictObject({
   publishAddress: word,
   portRange: z.strictObject({ first: count, last: count }),
   orchVersion: word,
+  featureLevel: count,
   mayVote: z.boolean(),
   mayWork: z.boolean(),
 }) satisfies z.ZodType<NodeFacts>;

@@ -11,11 +11,14 @@ import type { NodeDriver } from "./driver.ts";
 import type { Engines } from "./engines.ts";
 import { formatToken } from "./libp2p/token.ts";
 import type { Network } from "./network.ts";
+import { SnapshotRequest, serveSnapshot } from "./snapshot-transfer.ts";
+import type { Disk } from "./storage.ts";
 
 /** What a node asks another for as a bulk stream. */
 type BulkRequest =
   | { readonly kind: "logs"; readonly task: string; readonly options: TaskLogOptions }
-  | { readonly kind: "events"; readonly since: number };
+  | { readonly kind: "events"; readonly since: number }
+  | z.infer<typeof SnapshotRequest>;
 
 /** A stream that broke is asked for again after this long. */
 const RETRY_MS = 500;
@@ -36,11 +39,13 @@ export class NodeBackend implements Backend {
   readonly #driver: NodeDriver;
   readonly #network: Network;
   readonly #engines: Engines;
+  readonly #disk: Disk;
 
-  constructor(driver: NodeDriver, network: Network, engines: Engines) {
+  constructor(driver: NodeDriver, network: Network, engines: Engines, disk: Disk) {
     this.#driver = driver;
     this.#network = network;
     this.#engines = engines;
+    this.#disk = disk;
   }
 
   async request(request: Request, timeoutMs: number): Promise<Response> {
@@ -124,6 +129,10 @@ export class NodeBackend implements Backend {
   /** Serves another node's bulk request. */
   async *serve(payload: Uint8Array, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const request = parseBulk(payload);
+    if (request?.kind === "snapshot") {
+      yield* serveSnapshot(this.#disk, request);
+      return;
+    }
     if (request === null) {
       throw new OrchError(
         fault("invalid", "not a stream that this node knows", "Use the same version of orch."),
@@ -145,6 +154,7 @@ function parseBulk(payload: Uint8Array): BulkRequest | null {
   try {
     const value: unknown = JSON.parse(utf8.decode(payload));
     if (typeof value !== "object" || value === null || !("kind" in value)) return null;
+    if (value.kind === "snapshot") return SnapshotRequest.parse(value);
     if (value.kind === "events" && "since" in value && typeof value.since === "number") {
       return { kind: "events", since: value.since };
     }

@@ -5,6 +5,7 @@ import { parse } from "yaml";
 import { fault, OrchError } from "../lib/errors.ts";
 import type { DriverName } from "../state/spec.ts";
 import { isLoopbackHost } from "./api/guard.ts";
+import { REPLACE_AFTER_MS } from "./core/defaults.ts";
 
 /** What a node is told at its start: flags before `ORCH_*` variables before `orch.yaml` before the defaults. */
 export interface NodeSettings {
@@ -21,12 +22,16 @@ export interface NodeSettings {
   readonly portRange: { readonly first: number; readonly last: number };
   readonly vote: boolean;
   readonly worker: boolean;
+  /** A voter or standby that is away this long loses its seat, when this node manages. */
+  readonly replaceAfterMs: number;
   readonly reserveCpuMilli: number;
   readonly reserveMemoryMib: number;
   readonly ephemeral: boolean;
   /** What was said of all this, and not left to the defaults: remembered for the next `orch node start`. */
   readonly told: Told;
 }
+
+const REPLACE_AFTER_LEAST_MS = 5_000;
 
 /** Words by flag name. */
 type Told = Readonly<Record<string, readonly string[]>>;
@@ -138,6 +143,13 @@ export const SETTINGS = [
     fallback: () => "false",
   },
   {
+    flag: "replace-after",
+    value: "TIME",
+    many: false,
+    help: "a voter away this long is replaced by a standby, e.g. 30s or 2m (default: 30s)",
+    fallback: () => `${REPLACE_AFTER_MS / 1000}s`,
+  },
+  {
     flag: "reserve-cpus",
     value: "CPUS",
     many: false,
@@ -228,6 +240,7 @@ function settingsOf(raw: Raw): Omit<NodeSettings, "told"> {
     portRange: portRange(one("port-range")),
     vote: !isOn("no-vote", one("no-vote")),
     worker: !isOn("no-worker", one("no-worker")),
+    replaceAfterMs: replaceAfter(one("replace-after")),
     reserveCpuMilli: cpus(one("reserve-cpus")),
     reserveMemoryMib: memory(one("reserve-memory")),
     ephemeral: isOn("ephemeral", one("ephemeral")),
@@ -313,6 +326,16 @@ function portRange(word: string): { first: number; last: number } {
     throw usage("port-range", `"${word}" is no range of ports`, "For example 20000-32000.");
   }
   return { first, last };
+}
+
+function replaceAfter(word: string): number {
+  const match = /^(\d{1,6})([sm])$/.exec(word);
+  const ms = Number(match?.[1]) * (match?.[2] === "m" ? 60_000 : 1_000);
+  if (match === null || ms < REPLACE_AFTER_LEAST_MS) {
+    const hint = "For example 30s, and 5s at least: a restart must not cost a node its vote.";
+    throw usage("replace-after", `"${word}" is no time to wait`, hint);
+  }
+  return ms;
 }
 
 function cpus(word: string): number {

@@ -28,6 +28,7 @@ import { DATA_FILE, openStore } from "./disk-store.ts";
  *     identity.key  the node's private key (written by the node, not here)
  *     log.id        the random id of the log
  *     log/          LMDB; its seal holds the same id
+ *     snapshots/    a file each; the log names the one that it begins from (made by disk-snapshots.ts)
  *
  * A new folder gets its log as `log-new`, then log.id, then format.json, and only then is the log renamed
  * to `log`. So a folder with a format.json has once had all of them: what is missing was deleted, and a
@@ -52,6 +53,8 @@ export interface DataDir {
 export const KEY_FILE = "identity.key";
 /** LMDB's folder, within the data folder. */
 export const LOG_FOLDER = "log";
+/** The folder of the snapshots, within the data folder. */
+export const SNAPSHOT_FOLDER = "snapshots";
 
 const FORMAT = 1;
 const FORMAT_FILE = "format.json";

@@ -7,27 +7,42 @@ import {
   decodeEntry,
   decodeHardState,
   decodeIdentity,
+  decodeMarker,
   decodeSeal,
   decodeWorker,
   encodeEntry,
   encodeHardState,
   encodeIdentity,
+  encodeMarker,
   encodeSeal,
   encodeWorker,
   entryKey,
   indexOfKey,
+  isSameMeta,
+  textOfMarker,
 } from "./disk-records.ts";
-import type { DiskRecord, Seal } from "./disk-records.ts";
+import type { DiskRecord, Marker, Seal } from "./disk-records.ts";
 
 const safe = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 const seal: Seal = {
   logId: "00112233445566778899aabbccddeeff",
   transaction: 2 ** 40 + 3,
+  base: { index: 5, term: 2 },
   lastIndex: 17,
+  baseChain: 2,
   chain: 0xff_ff_ff_ff,
   identity: 1,
   hardState: 0,
   worker: 0x80_00_00_00,
+  marker: 3,
+};
+const marker: Marker = {
+  meta: {
+    index: 9,
+    term: 4,
+    membership: { voters: [1, 2], outgoing: [3], learners: [4], learnersNext: [3] },
+  },
+  sum: { chunks: 2, crc: 0xff_ff_ff_ff },
 };
 const identity = { clusterId: "c", node: nodeId("n"), raftId: 3, peers: [] };
 
@@ -48,7 +63,7 @@ describe("records", () => {
     );
   });
 
-  test("hard state, identity, worker and seal come back as they were", () => {
+  test("hard state, identity, worker, marker and seal come back as they were", () => {
     fc.assert(
       fc.property(safe, safe, safe, (term, vote, commit) => {
         expect(decodeHardState(encodeHardState({ term, vote, commit }))).toEqual({
@@ -63,7 +78,25 @@ describe("records", () => {
       assignments: [],
       reports: [],
     });
+    expect(decodeMarker(encodeMarker(marker))).toEqual(marker);
     expect(decodeSeal(encodeSeal(seal))).toEqual(seal);
+  });
+
+  test("a marker's text depends on its content only, not on the objects it is made of", () => {
+    const { meta, sum } = marker;
+    const { voters, outgoing, learners, learnersNext } = meta.membership;
+    const other = {
+      sum: { crc: sum.crc, chunks: sum.chunks },
+      meta: {
+        from: "elsewhere",
+        membership: { learnersNext, learners, outgoing, voters },
+        term: meta.term,
+        index: meta.index,
+      },
+    };
+    expect(textOfMarker(other)).toBe(textOfMarker(marker));
+    expect(isSameMeta(other.meta, meta)).toBe(true);
+    expect(isSameMeta({ ...meta, term: 5 }, meta)).toBe(false);
   });
 
   test("the order of the keys is the order of the log", () => {
@@ -83,6 +116,7 @@ describe("records", () => {
       [encodeHardState({ term: 5, vote: 1, commit: 3 }), decodeHardState],
       [encodeIdentity(identity), decodeIdentity],
       [encodeWorker({ assignments: [], reports: [] }), decodeWorker],
+      [encodeMarker(marker), decodeMarker],
       [encodeSeal(seal), decodeSeal],
     ];
     for (const [record, decode] of cases) {

@@ -1,7 +1,8 @@
 import { crc32 } from "node:zlib";
 import type { Entry, EntryKind, HardState } from "../consensus/message.ts";
+import type { LogBase, SnapshotMeta } from "../consensus/snapshot.ts";
 import type { WorkerMemory } from "../runtime/worker-memory.ts";
-import type { Identity } from "./storage.ts";
+import type { Identity, SnapshotSum } from "./storage.ts";
 
 /**
  * The records of the disk, as bytes. A record is a key and a value; the value is a CRC-32 over key and
@@ -22,16 +23,28 @@ export interface Seal {
   readonly logId: string;
   /** The number of the LMDB transaction that wrote it. */
   readonly transaction: number;
+  readonly base: LogBase;
   readonly lastIndex: number;
-  /** A CRC over the CRCs of all entries up to lastIndex, in order. */
+  /**
+   * A CRC over the CRCs of the entries in order, up to the base and up to lastIndex. The first lets the
+   * second live through a cut; it begins again with 0 after a cut that drops the log.
+   */
+  readonly baseChain: number;
   readonly chain: number;
   /** The CRCs of these records; 0: there is none. */
   readonly identity: number;
   readonly hardState: number;
   readonly worker: number;
+  readonly marker: number;
 }
 
-/** What is wrong with the bytes of the disk, in words that follow "the log is damaged: ". */
+/** The record that makes a snapshot count: the node begins from the file with just that content. */
+export interface Marker {
+  readonly meta: SnapshotMeta;
+  readonly sum: SnapshotSum;
+}
+
+/** What is wrong with the bytes of the disk, in words that follow "the log is damaged: " (or "the snapshot"). */
 export class Damage extends Error {
   override name = "Damage";
 }
@@ -41,7 +54,8 @@ export const SEAL_KEY: Uint8Array = Uint8Array.of(1);
 export const HARD_STATE_KEY: Uint8Array = Uint8Array.of(2);
 export const IDENTITY_KEY: Uint8Array = Uint8Array.of(3);
 export const WORKER_KEY: Uint8Array = Uint8Array.of(4);
-const ENTRY_PREFIX = 5;
+export const MARKER_KEY: Uint8Array = Uint8Array.of(5);
+const ENTRY_PREFIX = 6;
 const ENTRY_KEY_BYTES = 9;
 
 const CRC_BYTES = 4;
@@ -118,36 +132,69 @@ export function decodeHardState(record: DiskRecord): HardState {
 }
 
 export function encodeIdentity(identity: Identity): DiskRecord {
-  return encodeJson(IDENTITY_KEY, identity);
+  return encodeText(IDENTITY_KEY, JSON.stringify(identity));
 }
 
 /** Throws Damage. */
 export function decodeIdentity(record: DiskRecord): Identity {
-  const value = decodeJson("the identity", record);
+  const value = parse("the identity", textOf("the identity", record));
   if (!isIdentity(value)) throw new Damage("the identity is not one");
   return value;
 }
 
 export function encodeWorker(worker: WorkerMemory): DiskRecord {
-  return encodeJson(WORKER_KEY, worker);
+  return encodeText(WORKER_KEY, JSON.stringify(worker));
 }
 
 /** Throws Damage. */
 export function decodeWorker(record: DiskRecord): WorkerMemory {
-  const value = decodeJson("the worker's memory", record);
-  if (!isWorkerMemory(value)) throw new Damage("the worker's memory is not one");
+  const what = "the worker's memory";
+  const value = parse(what, textOf(what, record));
+  if (!isWorkerMemory(value)) throw new Damage(`${what} is not one`);
   return value;
 }
 
+export function encodeMarker(marker: Marker): DiskRecord {
+  return encodeText(MARKER_KEY, textOfMarker(marker));
+}
+
+/** Throws Damage. */
+export function decodeMarker(record: DiskRecord): Marker {
+  const what = "the snapshot's marker";
+  return markerOfText(what, textOf(what, record));
+}
+
+/** A marker as it stands in its record and at the end of a snapshot's file; equal markers have equal texts. */
+export function textOfMarker({ meta, sum }: Marker): string {
+  return JSON.stringify({ meta: plainMeta(meta), sum: { chunks: sum.chunks, crc: sum.crc } });
+}
+
+/** The inverse of textOfMarker. Throws Damage that says which marker it was. */
+export function markerOfText(what: string, text: string): Marker {
+  const value = parse(what, text);
+  if (!isMarker(value)) throw new Damage(`${what} is not one`);
+  return value;
+}
+
+/** Whether two metas say the same. */
+export function isSameMeta(one: SnapshotMeta, other: SnapshotMeta): boolean {
+  return JSON.stringify(plainMeta(one)) === JSON.stringify(plainMeta(other));
+}
+
+const SEAL_INTEGERS = 4;
+const SEAL_CRCS = 6;
+const SEAL_BYTES = LOG_ID_BYTES + SEAL_INTEGERS * INTEGER_BYTES + SEAL_CRCS * CRC_BYTES;
+
 export function encodeSeal(seal: Seal): DiskRecord {
-  const body = room(LOG_ID_BYTES + 2 * INTEGER_BYTES + 4 * CRC_BYTES);
+  const body = room(SEAL_BYTES);
   let at = CRC_BYTES;
   at += body.write(seal.logId, at, LOG_ID_BYTES, "hex");
-  for (const value of [seal.transaction, seal.lastIndex]) {
+  for (const value of [seal.transaction, seal.base.index, seal.base.term, seal.lastIndex]) {
     putInteger(body, at, value);
     at += INTEGER_BYTES;
   }
-  for (const crc of [seal.chain, seal.identity, seal.hardState, seal.worker])
+  const { baseChain, chain, identity, hardState, worker, marker } = seal;
+  for (const crc of [baseChain, chain, identity, hardState, worker, marker])
     at = body.writeUInt32BE(crc, at);
   return sealed(SEAL_KEY, body);
 }
@@ -155,33 +202,41 @@ export function encodeSeal(seal: Seal): DiskRecord {
 /** Throws Damage. */
 export function decodeSeal(record: DiskRecord): Seal {
   const body = bodyOf("the seal", record);
-  if (body.length !== LOG_ID_BYTES + 2 * INTEGER_BYTES + 4 * CRC_BYTES) {
-    throw new Damage("the seal has a wrong length");
-  }
-  const crcs = LOG_ID_BYTES + 2 * INTEGER_BYTES;
+  if (body.length !== SEAL_BYTES) throw new Damage("the seal has a wrong length");
+  const integer = (number: number): number =>
+    takeInteger(body, LOG_ID_BYTES + number * INTEGER_BYTES);
   const bytes = view(body);
+  const crc = (number: number): number =>
+    bytes.getUint32(LOG_ID_BYTES + SEAL_INTEGERS * INTEGER_BYTES + number * CRC_BYTES);
   return {
     logId: Buffer.from(body.subarray(0, LOG_ID_BYTES)).toString("hex"),
-    transaction: takeInteger(body, LOG_ID_BYTES),
-    lastIndex: takeInteger(body, LOG_ID_BYTES + INTEGER_BYTES),
-    chain: bytes.getUint32(crcs),
-    identity: bytes.getUint32(crcs + CRC_BYTES),
-    hardState: bytes.getUint32(crcs + 2 * CRC_BYTES),
-    worker: bytes.getUint32(crcs + 3 * CRC_BYTES),
+    transaction: integer(0),
+    base: { index: integer(1), term: integer(2) },
+    lastIndex: integer(3),
+    baseChain: crc(0),
+    chain: crc(1),
+    identity: crc(2),
+    hardState: crc(3),
+    worker: crc(4),
+    marker: crc(5),
   };
 }
 
-function encodeJson(key: Uint8Array, value: Identity | WorkerMemory): DiskRecord {
-  const text = Buffer.from(JSON.stringify(value));
-  const body = room(text.length);
-  body.set(text, CRC_BYTES);
+function encodeText(key: Uint8Array, text: string): DiskRecord {
+  const bytes = Buffer.from(text);
+  const body = room(bytes.length);
+  body.set(bytes, CRC_BYTES);
   return sealed(key, body);
 }
 
-function decodeJson(what: string, record: DiskRecord): unknown {
-  const body = bodyOf(what, record);
+/** The text in a record. Throws Damage. */
+function textOf(what: string, record: DiskRecord): string {
+  return Buffer.from(bodyOf(what, record)).toString();
+}
+
+function parse(what: string, text: string): unknown {
   try {
-    return JSON.parse(Buffer.from(body).toString());
+    return JSON.parse(text);
   } catch (error) {
     throw new Damage(`${what} is not JSON: ${String(error)}`, { cause: error });
   }
@@ -202,6 +257,29 @@ function isWorkerMemory(value: unknown): value is WorkerMemory {
   return (
     typeof value === "object" && value !== null && "assignments" in value && "reports" in value
   );
+}
+
+function isMarker(value: unknown): value is Marker {
+  if (typeof value !== "object" || value === null || !("meta" in value) || !("sum" in value))
+    return false;
+  const { meta, sum } = value;
+  return isMeta(meta) && typeof sum === "object" && sum !== null && "chunks" in sum && "crc" in sum;
+}
+
+function isMeta(value: unknown): value is SnapshotMeta {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "index" in value &&
+    "term" in value &&
+    "membership" in value
+  );
+}
+
+// Field by field: in this order, whatever the caller's objects look like, and nothing else of them.
+function plainMeta({ index, term, membership }: SnapshotMeta): SnapshotMeta {
+  const { voters, outgoing, learners, learnersNext } = membership;
+  return { index, term, membership: { voters, outgoing, learners, learnersNext } };
 }
 
 /** Bytes for a CRC and a body of that length. */

@@ -1,9 +1,7 @@
-import { spawn, spawnSync } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
-  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -15,99 +13,51 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
-import { createInterface } from "node:readline";
+import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
-import type { Fault } from "../lib/errors.ts";
 import { faultOf } from "../lib/errors.ts";
 import { Prng } from "../lib/prng.ts";
-import { present } from "../lib/assert.ts";
-import { diskCompliance, entryAt } from "../test/compliance/disk.ts";
-import type { DiskHarness, OpenedDisk } from "../test/compliance/disk.ts";
+import { diskCompliance } from "../test/compliance/disk.ts";
+import { chunksOf, cutTo, entryAt, metaAt } from "../test/compliance/disk-data.ts";
+import type { DiskHarness } from "../test/compliance/disk-data.ts";
+import {
+  copyFolder,
+  faultAt,
+  helper,
+  kill,
+  killHelpers,
+  mount,
+  nextLine,
+  openAt,
+} from "../test/fixtures/disk-folders.ts";
 import { nodeId } from "../state/ids.ts";
-import { KEY_FILE, openDataDir } from "./data-dir.ts";
-import type { DataDir } from "./data-dir.ts";
-import { openDisk } from "./disk.ts";
-import type { Disk, DiskWrite } from "./storage.ts";
+import { openDataDir } from "./data-dir.ts";
+import { type Disk, type DiskWrite, NO_WRITE } from "./storage.ts";
 
-const HELPER = join(import.meta.dirname, "../test/fixtures/disk-process.ts");
-const NOTHING: DiskWrite = { identity: null, hardState: null, entries: [], worker: null };
 const IDENTITY = { clusterId: "c", node: nodeId("n"), raftId: 1, peers: [] };
 const isRoot = process.getuid?.() === 0;
 
 const scratch = mkdtempSync(join(tmpdir(), "orch-disk-"));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-const children: ChildProcess[] = [];
-afterEach(() => {
-  for (const child of children.splice(0)) child.kill("SIGKILL");
-});
+afterEach(killHelpers);
 
 let folders = 0;
 function newFolder(): string {
   return join(scratch, `node-${++folders}`);
 }
 
-async function openAt(path: string): Promise<OpenedDisk> {
-  const dir = await openDataDir(path, "1.2.3");
-  writeFileSync(join(path, KEY_FILE), "a key");
-  return openOrRelease(dir);
-}
-
-async function openOrRelease(dir: DataDir): Promise<OpenedDisk> {
-  try {
-    return await openDisk(dir);
-  } catch (error) {
-    dir.release();
-    throw error;
-  }
-}
-
-async function faultAt(path: string): Promise<Fault> {
-  try {
-    const { disk } = await openOrRelease(await openDataDir(path, "1.2.3"));
-    await disk.close();
-  } catch (error) {
-    return faultOf(error);
-  }
-  throw new Error(`${path} was opened`);
-}
-
 /** A folder with a node's whole life in it, closed. */
 async function usedFolder(writes: readonly DiskWrite[] = []): Promise<string> {
   const path = newFolder();
   const { disk } = await openAt(path);
-  await disk.write({ ...NOTHING, identity: IDENTITY, hardState: { term: 1, vote: 1, commit: 0 } });
-  for (const write of writes) await disk.write(write);
+  await disk.write({ ...NO_WRITE, identity: IDENTITY, hardState: { term: 1, vote: 1, commit: 0 } });
+  for (const write of writes) {
+    if (write.cut !== null) await disk.saveSnapshot(write.cut.meta, chunksOf(write.cut.meta));
+    await disk.write(write);
+  }
   await disk.close();
   return path;
-}
-
-/** A copy of the folder without its lock, which must not be opened by another descriptor. */
-function copyFolder(from: string, to: string): void {
-  cpSync(from, to, {
-    recursive: true,
-    filter: (path) => !["lock", "lock.mdb"].includes(basename(path)),
-  });
-}
-
-function helper(...args: readonly string[]): { child: ChildProcess; lines: AsyncIterator<string> } {
-  const child = spawn(process.execPath, [HELPER, ...args], { stdio: ["pipe", "pipe", "inherit"] });
-  children.push(child);
-  const lines = createInterface({ input: present(child.stdout, "stdout is a pipe") });
-  return { child, lines: lines[Symbol.asyncIterator]() };
-}
-
-/** The next line; null: the process ended. */
-async function nextLine(lines: AsyncIterator<string>): Promise<string | null> {
-  const next = await lines.next();
-  return next.done === true ? null : next.value;
-}
-
-async function kill(child: ChildProcess): Promise<void> {
-  const exit = once(child, "exit");
-  child.kill("SIGKILL");
-  await exit;
 }
 
 // A copy of the files at this moment is what a killed process leaves: LMDB never writes to what a
@@ -282,7 +232,7 @@ describe("the data folder", () => {
       interrupt(path);
       const { disk, image } = await openAt(path);
       expect(image.identity).toBeNull();
-      await disk.write({ ...NOTHING, identity: IDENTITY });
+      await disk.write({ ...NO_WRITE, identity: IDENTITY });
       await disk.close();
       expect(existsSync(join(path, "log-new"))).toBe(false);
     }
@@ -367,10 +317,10 @@ describe("damage", () => {
   });
 
   test("the newest meta page with the trees of the one before it is refused, though all in it is intact", async () => {
-    const path = await usedFolder([{ ...NOTHING, entries: [entryAt(1, 1, 10)] }]);
+    const path = await usedFolder([{ ...NO_WRITE, entries: [entryAt(1, 1, 10)] }]);
     const { disk } = await openAt(path);
-    await disk.write({ ...NOTHING, hardState: { term: 5, vote: 2, commit: 1 } });
-    await disk.write({ ...NOTHING, hardState: { term: 5, vote: 3, commit: 1 } });
+    await disk.write({ ...NO_WRITE, hardState: { term: 5, vote: 2, commit: 1 } });
+    await disk.write({ ...NO_WRITE, hardState: { term: 5, vote: 3, commit: 1 } });
     await disk.close();
     const data = join(path, "log/data.mdb");
     const bytes = readFileSync(data);
@@ -392,17 +342,18 @@ function busyLife(): DiskWrite[] {
   for (let index = 1; index <= 60; index++) {
     const bytes = index % 9 === 0 ? 9000 : 700;
     writes.push({
-      ...NOTHING,
+      ...NO_WRITE,
       entries: [entryAt(index, 1, bytes)],
       hardState: { term: 1, vote: 1, commit: 0 },
     });
   }
   writes.push({
-    ...NOTHING,
+    ...NO_WRITE,
     entries: [entryAt(50, 2, 300)],
     hardState: { term: 2, vote: 1, commit: 20 },
   });
-  writes.push({ ...NOTHING, worker: { assignments: [], reports: [] } });
+  writes.push({ ...NO_WRITE, worker: { assignments: [], reports: [] } });
+  writes.push({ ...NO_WRITE, cut: cutTo(metaAt(18, 1), { index: 12, term: 1 }) });
   return writes;
 }
 
@@ -425,22 +376,6 @@ function flips(bytes: Buffer): (readonly [offset: number, mask: number])[] {
   return chosen.filter(([offset]) => offset < bytes.length);
 }
 
-/** Mounts a small file system in memory. */
-function mount(sizeKib: number, options = "rw"): string {
-  const path = newFolder();
-  mkdirSync(path);
-  const made = spawnSync("mount", [
-    "-t",
-    "tmpfs",
-    "-o",
-    `size=${sizeKib}k,${options}`,
-    "tmpfs",
-    path,
-  ]);
-  if (made.status !== 0) throw new Error(`mount: ${made.stderr.toString()}`);
-  return path;
-}
-
 describe.runIf(isRoot)("a disk that refuses", () => {
   const mounts: string[] = [];
   afterEach(() => {
@@ -448,7 +383,7 @@ describe.runIf(isRoot)("a disk that refuses", () => {
   });
 
   test("a full one rejects the write and all later ones, and loses nothing acknowledged", async () => {
-    const small = mount(512);
+    const small = mount(newFolder(), 512);
     mounts.push(small);
     const path = join(small, "data");
     const { disk } = await openAt(path);
@@ -458,7 +393,7 @@ describe.runIf(isRoot)("a disk that refuses", () => {
       const entries = [entryAt(acknowledged + 1, 1, 3000)];
       try {
         await disk.write({
-          ...NOTHING,
+          ...NO_WRITE,
           entries,
           hardState: { term: 1, vote: 1, commit: acknowledged },
         });
@@ -472,7 +407,7 @@ describe.runIf(isRoot)("a disk that refuses", () => {
       code: "data-unwritable",
       message: expect.stringMatching(/no space/iu),
     });
-    await expect(disk.write(NOTHING)).rejects.toBe(refused);
+    await expect(disk.write(NO_WRITE)).rejects.toBe(refused);
     await disk.close();
     expect((await faultAt(path)).code).toBe("data-unwritable");
     expect(spawnSync("mount", ["-o", "remount,size=4m", small]).status).toBe(0);
@@ -480,12 +415,12 @@ describe.runIf(isRoot)("a disk that refuses", () => {
     expect(again.image.entries).toEqual(
       Array.from({ length: acknowledged }, (_, at) => entryAt(at + 1, 1, 3000)),
     );
-    await again.disk.write({ ...NOTHING, entries: [entryAt(acknowledged + 1, 1, 3000)] });
+    await again.disk.write({ ...NO_WRITE, entries: [entryAt(acknowledged + 1, 1, 3000)] });
     await again.disk.close();
   });
 
   test("a read-only one is refused at the start", async () => {
-    const small = mount(2048);
+    const small = mount(newFolder(), 2048);
     mounts.push(small);
     const path = join(small, "data");
     const { disk } = await openAt(path);

@@ -3,7 +3,7 @@ import { assert } from "../lib/assert.ts";
 import { type Fault, fault, faultOf } from "../lib/errors.ts";
 import { Prng } from "../lib/prng.ts";
 import type { Usage } from "../runtime/engine.ts";
-import type { StateEvent } from "../state/cluster.ts";
+import type { ClusterState, StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
 import { TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
@@ -14,6 +14,7 @@ import type { Engines } from "./engines.ts";
 import { LIMITS } from "./libp2p/limits.ts";
 import type { Network } from "./network.ts";
 import { Node, type NodeConfig } from "./node.ts";
+import { fetchSnapshot } from "./snapshot-transfer.ts";
 import type { Disk, DiskImage } from "./storage.ts";
 import { decodeMessage, encodeMessage } from "./wire.ts";
 
@@ -24,9 +25,13 @@ const LIST_RETRY_MS = 1_000;
 /** The engines' own news may be lost while they restart: what they really run is looked at this often. */
 const LIST_MS = 60_000;
 
+const HAND_OVER_POLL_MS = 5;
+
 export interface DriverParts {
   readonly config: NodeConfig;
   readonly image: DiskImage;
+  /** What the image's snapshot holds. */
+  readonly state: ClusterState;
   readonly disk: Disk;
   readonly engines: Engines;
   readonly measure: () => Usage;
@@ -52,6 +57,8 @@ export class NodeDriver {
   readonly #watchers: Set<(events: readonly StateEvent[]) => void> = new Set();
   readonly #timers: NodeJS.Timeout[] = [];
   #lastTickMs = 0;
+  /** Ends the fetch of a snapshot that is under way. */
+  #fetching: AbortController | null = null;
   #members: {
     readonly members: ReadonlySet<NodeId>;
     readonly effect: Extract<Effect, { kind: "members" }>;
@@ -61,7 +68,8 @@ export class NodeDriver {
   constructor(parts: DriverParts) {
     this.#parts = parts;
     const seed = Math.floor(Math.random() * Number.MAX_SAFE_INTEGER);
-    this.node = new Node(parts.config, parts.image, new Prng(seed), epochMs());
+    const { config, image, state } = parts;
+    this.node = new Node(config, image, state, new Prng(seed), epochMs());
   }
 
   /** Begins: from now on time passes and the engines are watched. */
@@ -84,6 +92,16 @@ export class NodeDriver {
   stop(): void {
     this.#stopped = true;
     for (const timer of this.#timers) clearInterval(timer);
+    this.#fetching?.abort();
+  }
+
+  /** Has another node lead, if this one does and there is one that can; resolves then, or after `waitMs`. */
+  async handOver(waitMs: number): Promise<void> {
+    const endMs = epochMs() + waitMs;
+    this.deliver({ kind: "hand-over" });
+    while (this.node.isHandingOver && !this.#stopped && epochMs() < endMs) {
+      await new Promise((resolve) => setTimeout(resolve, HAND_OVER_POLL_MS));
+    }
   }
 
   frame(from: NodeId, frame: Uint8Array): void {
@@ -193,6 +211,15 @@ export class NodeDriver {
       case "gossip":
         this.#network?.gossip(encodeDigest(effect.digest));
         return;
+      case "note":
+        this.#parts.log(effect.text);
+        return;
+      case "save-snapshot":
+        this.#saveSnapshot(effect);
+        return;
+      case "fetch-snapshot":
+        this.#fetchSnapshot(effect);
+        return;
       case "again":
         setImmediate(() => this.deliver({ kind: "continue" }));
         return;
@@ -227,10 +254,39 @@ export class NodeDriver {
   #persist(effect: Extract<Effect, { kind: "persist" }>): void {
     this.#parts.disk.write(effect.data).then(
       () => this.deliver({ kind: "persisted", write: effect.write }),
+      (error: unknown) => this.#diskFailed(error),
+    );
+  }
+
+  /** After a failed sync nobody knows what the disk holds: never again, not even once more. */
+  #diskFailed(error: unknown): void {
+    if (this.#stopped) return;
+    this.stop();
+    this.#parts.fatal(faultOf(error));
+  }
+
+  #saveSnapshot({ meta, chunks }: Extract<Effect, { kind: "save-snapshot" }>): void {
+    this.#parts.disk.saveSnapshot(meta, chunks).then(
+      () => this.deliver({ kind: "snapshot-saved", meta }),
+      (error: unknown) => this.#diskFailed(error),
+    );
+  }
+
+  /** Whatever goes wrong on the way is the other node's or the network's: the leader offers it again. */
+  #fetchSnapshot({ from, id }: Extract<Effect, { kind: "fetch-snapshot" }>): void {
+    if (this.#fetching !== null || this.#network === null) return;
+    const abort = new AbortController();
+    this.#fetching = abort;
+    fetchSnapshot(this.#parts.disk, this.#network, from, id, abort.signal).then(
+      ({ meta, state }) => {
+        this.#fetching = null;
+        this.deliver({ kind: "snapshot-fetched", meta, state });
+      },
       (error: unknown) => {
-        // After a failed sync nobody knows what the disk holds: never again, not even once more.
-        this.stop();
-        this.#parts.fatal(faultOf(error));
+        this.#fetching = null;
+        const { code, message } = faultOf(error);
+        if (code === "data-unwritable") this.#diskFailed(error);
+        else if (!this.#stopped) this.#parts.log(`a snapshot could not be fetched: ${message}`);
       },
     );
   }

@@ -12,3 +12,13 @@ export async function writeSecret(path: string, content: string): Promise<void> 
   }
   await rename(temporary, path);
 }
+
+/** Makes durable which files a folder has, and under which names. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

@@ -10,6 +10,7 @@ import {
   totalmem,
 } from "node:os";
 import type { Usage } from "../runtime/engine.ts";
+import { FEATURE_LEVEL } from "../state/feature-level.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { DriverName, Resources } from "../state/spec.ts";
 import type { NodeSettings } from "./config.ts";
@@ -46,6 +47,7 @@ export function nodeFacts(
     publishAddress: settings.publish,
     portRange: settings.portRange,
     orchVersion,
+    featureLevel: FEATURE_LEVEL,
     mayVote: settings.vote,
     mayWork: settings.worker,
   };

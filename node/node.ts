@@ -1,20 +1,25 @@
+import { isMember } from "../consensus/membership.ts";
+import { NONE } from "../consensus/message.ts";
 import type { Prng } from "../lib/prng.ts";
-import { fault } from "../lib/errors.ts";
+import type { Fault } from "../lib/errors.ts";
 import type { Usage } from "../runtime/engine.ts";
 import { Worker, type WorkerOutput } from "../runtime/worker.ts";
-import type { StateEvent } from "../state/cluster.ts";
+import type { ClusterState, StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import { EVENTS_KEPT, GOSSIP_MAX_MS, GOSSIP_MIN_MS, GOSSIP_PER_SECOND } from "./core/defaults.ts";
+import { EVENTS_KEPT, type LOG_BOUNDS, REMOVED_STOP_MS } from "./core/defaults.ts";
+import { Digests } from "./core/digests.ts";
+import { removedFault, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
-import { connectList, membersOf } from "./core/members.ts";
+import { membersOf } from "./core/members.ts";
 import type { Member, NodeMessage } from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
 import { Requests } from "./core/requests.ts";
 import type { Request } from "./core/request.ts";
+import { Roster } from "./core/roster.ts";
 import { SessionClient } from "./core/session-client.ts";
 import { staleAnswer } from "./core/stale.ts";
 import type { LocalView } from "./core/view-types.ts";
@@ -24,6 +29,9 @@ export interface NodeConfig {
   readonly identity: Identity;
   readonly facts: NodeFacts;
   readonly orchVersion: string;
+  readonly logBounds: typeof LOG_BOUNDS;
+  /** A voter or standby that is away this long loses its seat. */
+  readonly replaceAfterMs: number;
 }
 
 /**
@@ -41,29 +49,26 @@ export class Node {
   #effects: Effect[] = [];
   /** Messages of this node to itself: handled before the call ends. */
   #inbox: NodeMessage[] = [];
-  #members: readonly Member[];
-  #membersStamp = 0;
+  readonly #roster: Roster;
   #membersFrom: unknown[] = [];
-  #joinSecret: string | null = null;
-  /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
-  readonly #routes: Map<number, NodeId> = new Map();
   readonly #lostPeers: Map<NodeId, Millis> = new Map();
-  readonly #gossiped: Map<NodeId, { usage: Usage; atMs: Millis; count: number }> = new Map();
+  readonly #digests: Digests = new Digests();
   #usage: Usage | null = null;
-  #gossipAtMs: Millis = 0;
-  #gossipCount = 0;
   #events: StateEvent[] = [];
   #workerWakeAtMs: Millis | null = null;
+  #removedAtMs: Millis | null = null;
+  #isStopped = false;
   #unsaved: TaskReport[] = [];
   #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
   #now: Millis;
 
-  constructor(config: NodeConfig, image: DiskImage, prng: Prng, now: Millis) {
+  /** `state`: what the image's snapshot holds; an empty one without. */
+  constructor(config: NodeConfig, image: DiskImage, state: ClusterState, prng: Prng, now: Millis) {
     const { identity } = config;
     this.#config = config;
     this.#self = identity.node;
     this.#now = now;
-    this.#replica = new Replica(identity.raftId, image, prng);
+    this.#replica = new Replica(identity.raftId, image, state, prng, config.logBounds);
     this.#worker = new Worker({ memory: image.worker });
     const send = (to: NodeId, message: NodeMessage): void => this.#send(to, message);
     this.#requests = new Requests({
@@ -75,13 +80,7 @@ export class Node {
       reports: () => this.#worker.reports(),
       send,
     });
-    this.#members = identity.peers.map(({ id, raftId, addresses }) => ({
-      id,
-      raftId,
-      name: "",
-      addresses,
-      holdsLog: true,
-    }));
+    this.#roster = new Roster(identity.node, identity.peers);
   }
 
   /** Advances by one event. The effects are to be performed in order. */
@@ -97,11 +96,16 @@ export class Node {
 
   /** Who this node knows of: also what a joiner is told. */
   get members(): readonly Member[] {
-    return this.#members;
+    return this.#roster.members;
   }
 
   get isManager(): boolean {
     return this.#manager !== null;
+  }
+
+  /** Whether it leads and has asked another to take over. */
+  get isHandingOver(): boolean {
+    return this.#replica.raft.transferee !== NONE;
   }
 
   get holdsLog(): boolean {
@@ -165,11 +169,20 @@ export class Node {
       case "step-done":
         this.#work(this.#worker.stepDone(event.task, event.step, event.outcome, this.#now));
         return;
+      case "snapshot-saved":
+        this.#replica.saved(event.meta);
+        return;
+      case "snapshot-fetched":
+        this.#replica.fetched(event.meta, event.state);
+        return;
+      case "hand-over":
+        this.#replica.handOver();
+        return;
       case "usage":
         this.#usage = event.usage;
         return;
       case "gossip":
-        this.#gossip(event.from, event.digest);
+        this.#digests.heard(event.from, event.digest, this.#now);
         return;
       case "continue":
         return;
@@ -177,9 +190,9 @@ export class Node {
   }
 
   #tick(): void {
-    this.#replica.raft.tick();
+    this.#replica.tick();
     this.#manager?.tick(this.#now);
-    const holders = this.#members
+    const holders = this.#roster.members
       .filter(({ id, holdsLog }) => holdsLog && id !== this.#self)
       .map(({ id }) => id);
     this.#session.tick(this.#leader(), holders, this.#usage, this.#now);
@@ -187,35 +200,21 @@ export class Node {
       this.#work(this.#worker.tick(this.#now));
     }
     this.#publish();
+    if (this.#roster.tick(this.#now)) this.#effects.push(this.#roster.effect());
+    this.#stopWhenRemoved();
   }
 
-  /** Gossips this node's digest, the rarer the more nodes there are. */
   #publish(): void {
-    const spread = (this.#members.length * 1000) / GOSSIP_PER_SECOND;
-    const everyMs = Math.min(Math.max(spread, GOSSIP_MIN_MS), GOSSIP_MAX_MS);
-    if (this.#now - this.#gossipAtMs < everyMs) return;
-    this.#gossipAtMs = this.#now;
-    this.#gossipCount = Math.max(this.#gossipCount + 1, this.#now);
-    this.#effects.push({
-      kind: "gossip",
-      digest: {
-        usage: this.#usage,
-        tasks: this.#worker.live(),
-        orchVersion: this.#config.orchVersion,
-        count: this.#gossipCount,
-      },
-    });
-  }
-
-  #gossip(from: NodeId, digest: Extract<Event, { kind: "gossip" }>["digest"]): void {
-    const known = this.#gossiped.get(from);
-    if (digest.usage === null || (known !== undefined && known.count >= digest.count)) return;
-    this.#gossiped.set(from, { usage: digest.usage, atMs: this.#now, count: digest.count });
+    const count = this.#digests.due(this.#roster.members.length, this.#now);
+    if (count === null) return;
+    const { orchVersion } = this.#config;
+    const digest = { usage: this.#usage, tasks: this.#worker.live(), orchVersion, count };
+    this.#effects.push({ kind: "gossip", digest });
   }
 
   #peerLost(peer: NodeId): void {
     if (!this.#lostPeers.has(peer)) this.#lostPeers.set(peer, this.#now);
-    const member = this.#members.find(({ id }) => id === peer);
+    const member = this.#roster.find(peer);
     if (member !== undefined) this.#replica.raft.peerLost(member.raftId);
     this.#manager?.peerLost(peer, this.#now);
     this.#session.peerLost(peer);
@@ -226,7 +225,7 @@ export class Node {
     if (!this.#replica.holdsLog) return null;
     const { leader } = this.#replica.raft;
     if (leader === this.#replica.raftId) return this.#self;
-    return this.#members.find(({ raftId }) => raftId === leader)?.id ?? null;
+    return this.#roster.nodeOf(leader);
   }
 
   #request(id: number, request: Request, timeoutMs: number): void {
@@ -247,6 +246,9 @@ export class Node {
     switch (message.kind) {
       case "raft":
         this.#raft(from, message);
+        return;
+      case "removed":
+        if (message.raftId === this.#replica.raftId) this.#beRemoved();
         return;
       case "forward":
         this.#forward(from, message.id, message.request);
@@ -270,13 +272,20 @@ export class Node {
   }
 
   #raft(from: NodeId, { clusterId, message }: Extract<NodeMessage, { kind: "raft" }>): void {
-    const member = this.#members.find(({ id }) => id === from);
+    const member = this.#roster.find(from);
     const isOurs =
       clusterId === this.#config.identity.clusterId && message.to === this.#replica.raftId;
     // Not under an id that it has lost. Under a later one than is known here: this node is behind.
     if (!isOurs || (member !== undefined && message.from < member.raftId)) return;
-    if (this.#replica.state.isRetired(message.from)) return;
-    this.#routes.set(message.from, from);
+    // One that Raft still counts is heard: else the entry that removes it there might never be committed.
+    if (
+      !isMember(this.#replica.membership, message.from) &&
+      this.#replica.state.isRetired(message.from)
+    ) {
+      this.#send(from, { kind: "removed", raftId: message.from });
+      return;
+    }
+    this.#roster.heard(message.from, from);
     this.#replica.raft.step(message);
   }
 
@@ -296,7 +305,7 @@ export class Node {
     const manager = this.#manager;
     if (manager === null) {
       const leader = this.#leader();
-      const hint = this.#members.find(({ id }) => id === leader) ?? null;
+      const hint = leader === null ? null : (this.#roster.find(leader) ?? null);
       this.#send(from, { kind: "session-refused", session: m.session, manager: hint });
     } else if (m.kind === "session-open") {
       manager.opened(from, m.session, m.facts, m.reports, this.#now);
@@ -330,14 +339,7 @@ export class Node {
         this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
-        this.#effects.push({
-          kind: "stop",
-          fault: fault(
-            "removed",
-            "this node is no member of the cluster any more",
-            "To bring the machine back, join it again with an empty --data-dir.",
-          ),
-        });
+        if (this.#session.isCurrent(from, m.session)) this.#beRemoved();
         return;
       case "session-beat-reply":
         this.#session.heard(from, m.session, this.#now);
@@ -348,10 +350,30 @@ export class Node {
     }
   }
 
+  /** What still runs here belongs to nobody: it is stopped, and then the node. */
+  #beRemoved(): void {
+    this.#removedAtMs ??= this.#now;
+    this.#work(this.#worker.assign({ full: true, upsert: [], remove: [] }, this.#now));
+    this.#stopWhenRemoved();
+  }
+
+  #stopWhenRemoved(): void {
+    if (this.#removedAtMs === null || this.#isStopped) return;
+    const isOverdue = this.#now - this.#removedAtMs >= REMOVED_STOP_MS;
+    if (!this.#worker.isIdle && !isOverdue) return;
+    this.#stop(removedFault());
+  }
+
+  #stop(reason: Fault): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    this.#effects.push({ kind: "stop", fault: reason });
+  }
+
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
   #hearOf(member: Member | null): void {
-    if (member === null || this.#members.some(({ id }) => id === member.id)) return;
-    this.#learnMembers([...this.#members, member], this.#joinSecret);
+    if (member === null || this.#roster.find(member.id) !== undefined) return;
+    this.#learnMembers([...this.#roster.members, member], this.#roster.joinSecret);
   }
 
   #work(output: WorkerOutput): void {
@@ -377,13 +399,18 @@ export class Node {
       messages = [];
       for (const message of output.messages) this.#sendRaft(message);
       if (output.persist !== null) this.#persist(output.persist);
+      if (output.save !== null) this.#effects.push({ kind: "save-snapshot", ...output.save });
+      if (output.wanted !== null) this.#fetch(output.wanted);
       this.#applied(output.applied);
       this.#changeRole();
       if (this.#manager !== null) {
         this.#manager.applied(output.applied, this.#now);
         this.#manager.confirmed(output.reads);
         this.#manager.plan(this.#now);
-        this.#manager.dispatch({ list: this.#members, stamp: this.#membersStamp }, this.#now);
+        this.#manager.dispatch(
+          { list: this.#roster.members, stamp: this.#roster.stamp },
+          this.#now,
+        );
       }
       this.#requests.flush(this.manager, this.#now);
       if (output.more) {
@@ -398,10 +425,14 @@ export class Node {
     }
   }
 
+  #fetch({ from, id }: NonNullable<ReplicaOutput["wanted"]>): void {
+    const node = this.#roster.nodeOf(from);
+    if (node !== null) this.#effects.push({ kind: "fetch-snapshot", from: node, id });
+  }
+
   #sendRaft(message: Extract<NodeMessage, { kind: "raft" }>["message"]): void {
-    const member = this.#members.find(({ raftId }) => raftId === message.to);
-    const to = member?.id ?? this.#routes.get(message.to);
-    if (to === undefined) return;
+    const to = this.#roster.nodeOf(message.to);
+    if (to === null) return;
     this.#send(to, { kind: "raft", clusterId: this.#config.identity.clusterId, message });
   }
 
@@ -413,6 +444,8 @@ export class Node {
       this.#effects.push({ kind: "events", events });
     }
     const { state, membership, holdsLog } = this.#replica;
+    const { featureLevel, orchVersion } = this.#config.facts;
+    if (state.featureLevel > featureLevel) this.#stop(tooOldFault(state.featureLevel, orchVersion));
     if (!holdsLog || state.clusterId === "") return;
     const from = [state.membersIndex, membership];
     if (from.every((part, i) => part === this.#membersFrom[i])) return;
@@ -421,14 +454,9 @@ export class Node {
   }
 
   #learnMembers(members: readonly Member[], joinSecret: string | null): void {
-    this.#members = members;
-    this.#membersStamp += 1;
-    this.#joinSecret = joinSecret;
-    const connect = connectList(this.#self, members);
-    this.#effects.push({ kind: "members", members, connect, joinSecret: this.#joinSecret });
-    const peers = connect
-      .filter(({ holdsLog }) => holdsLog)
-      .map(({ id, raftId, addresses }) => ({ id, raftId, addresses }));
+    this.#roster.learn(members, joinSecret, this.#now);
+    this.#effects.push(this.#roster.effect());
+    const peers = this.#roster.peers();
     if (peers.length > 0) {
       this.#replica.remember({ identity: { ...this.#config.identity, peers } });
     }
@@ -442,9 +470,11 @@ export class Node {
           self: this.#self,
           replica: this.#replica,
           orchVersion: this.#config.orchVersion,
+          replaceAfterMs: this.#config.replaceAfterMs,
           lostPeers: this.#lostPeers,
-          gossipedUsage: (node) => this.#gossiped.get(node) ?? null,
+          gossipedUsage: (node) => this.#digests.usage(node),
           send: (to, message) => this.#send(to, message),
+          note: (text) => this.#effects.push({ kind: "note", text }),
         },
         this.#now,
       );

@@ -3,12 +3,14 @@ import { rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Fault, fault, OrchError } from "../lib/errors.ts";
+import { ClusterState } from "../state/cluster.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import { admit, encodeHello, identityFrom } from "./admission.ts";
 import { type Api, startApi } from "./api/server.ts";
 import { NodeBackend } from "./backend.ts";
 import { type NodeSettings, SETTINGS_FILE } from "./config.ts";
 import { bootstrap } from "./core/bootstrap.ts";
+import { LOG_BOUNDS } from "./core/defaults.ts";
 import { damaged, type DataDir, KEY_FILE, openDataDir } from "./data-dir.ts";
 import { openDisk } from "./disk.ts";
 import { epochMs, NodeDriver } from "./driver.ts";
@@ -23,6 +25,7 @@ import { formatToken, parseToken } from "./libp2p/token.ts";
 import { nodeFacts, usageMeter } from "./machine.ts";
 import type { Network } from "./network.ts";
 import { refuseTakenPorts } from "./ports.ts";
+import { readState } from "./snapshot-transfer.ts";
 import {
   type Disk,
   type DiskImage,
@@ -32,6 +35,9 @@ import {
   afterWrite,
 } from "./storage.ts";
 import { orchVersion } from "./version.ts";
+
+/** A leader that ends in order lets another take over, but does not wait for ever for it. */
+const HAND_OVER_MS = 2_000;
 
 /** How the node comes to its place in a cluster. */
 export type Entry =
@@ -100,11 +106,20 @@ async function start(
   const { image, greeting } = await enter(entry, opened.image, opened.disk, { key, facts, self });
   const { identity } = image;
   if (identity === null) throw new Error("a node that entered a cluster has an identity");
+  const state =
+    image.snapshot === null ? new ClusterState() : await readState(opened.disk, image.snapshot);
   const engines = found.open(identity.clusterId, self);
   closers.add(() => engines.close());
   const driver = new NodeDriver({
-    config: { identity, facts, orchVersion: version },
+    config: {
+      identity,
+      facts,
+      orchVersion: version,
+      logBounds: LOG_BOUNDS,
+      replaceAfterMs: settings.replaceAfterMs,
+    },
     image,
+    state,
     disk: opened.disk,
     engines,
     measure: usageMeter(dataDir.path),
@@ -112,15 +127,21 @@ async function start(
     log: options.log,
   });
   closers.add(() => driver.stop());
-  const network = await connect(settings, key, driver, engines);
+  const network = await connect(settings, key, driver, engines, opened.disk);
   closers.add(() => network.close());
-  const api = await serve(settings, dataDir, new NodeBackend(driver, network, engines), version);
+  const api = await serve(
+    settings,
+    dataDir,
+    new NodeBackend(driver, network, engines, opened.disk),
+    version,
+  );
   closers.add(() => api.close());
   driver.start(network);
   await writeSecret(join(dataDir.path, SETTINGS_FILE), `${JSON.stringify(settings.told)}\n`);
   return {
     greeting: [`orch ${version}: node ${settings.name} (${self})`, ...greeting, ...apiLines(api)],
     stop: async () => {
+      if (!settings.ephemeral) await driver.handOver(HAND_OVER_MS);
       if (settings.ephemeral) {
         await api.close();
         driver.stop();
@@ -241,6 +262,7 @@ async function connect(
   key: Newcomer["key"],
   driver: NodeDriver,
   engines: Engines,
+  disk: Disk,
 ): Promise<Network> {
   // The network is made before the backend that serves its streams, which needs the network.
   let backend: NodeBackend | null = null;
@@ -254,7 +276,7 @@ async function connect(
       onPeerLost: (peer) => driver.deliver({ kind: "peer-lost", peer }),
       onGossip: (from, payload) => driver.gossip(from, payload),
       onBulk: (_from, request, signal) => {
-        backend ??= new NodeBackend(driver, network, engines);
+        backend ??= new NodeBackend(driver, network, engines, disk);
         return backend.serve(request, signal);
       },
       onJoin: (joiner, hello) =>

@@ -1,6 +1,7 @@
 import type { Entry, HardState, RaftId } from "../consensus/message.ts";
 import {
   type LogBase,
+  type LogCut,
   type SnapshotId,
   type SnapshotMeta,
   WHOLE_LOG,
@@ -41,27 +42,15 @@ export interface DiskImage {
 
 /**
  * One atomic write: all of it is durable, or none. Absent parts (null, empty) stay as they are. The cut is
- * done first; then `entries` replace everything from their first index on.
+ * done first; then `entries` replace everything from their first index on. What is stored afterwards must
+ * fit together: base.index <= snapshot.index <= hardState.commit <= the last entry's index.
  */
 export interface DiskWrite {
   readonly identity: Identity | null;
   readonly hardState: HardState | null;
-  readonly cut: SnapshotCut | null;
+  readonly cut: LogCut | null;
   readonly entries: readonly Entry[];
   readonly worker: WorkerMemory | null;
-}
-
-/** From this write on the node begins from another snapshot, and its log with another entry. */
-export interface SnapshotCut {
-  /** Of a snapshot that `saveSnapshot` or an inbox made durable before. Older ones may be deleted afterwards. */
-  readonly meta: SnapshotMeta;
-  /** What stays of the log begins after this entry. */
-  readonly base: LogBase;
-  /**
-   * Nothing of the log stays, also beyond the base: the snapshot is another node's, and this log ends before
-   * it or contradicts it. Else the log must reach the base.
-   */
-  readonly dropLog: boolean;
 }
 
 export const NO_WRITE: DiskWrite = {
@@ -102,7 +91,7 @@ export function afterWrite(image: DiskImage, write: DiskWrite): DiskImage {
 /** What tells a whole snapshot from a part or a damaged one. */
 export interface SnapshotSum {
   readonly chunks: number;
-  /** A CRC-32 over the CRC-32s of all chunks, in order. */
+  /** A CRC-32 over the CRC-32s of all chunks, in order, each as 4 big-endian bytes; 0 without chunks. */
   readonly crc: number;
 }
 

@@ -1,11 +1,13 @@
+import type { SnapshotMeta } from "../consensus/snapshot.ts";
 import { Prng } from "../lib/prng.ts";
 import { instantly, MemoryEngine, type MemoryMachine, memoryMachine } from "../runtime/memory.ts";
-import type { StateEvent } from "../state/cluster.ts";
+import { ClusterState, type StateEvent } from "../state/cluster.ts";
 import type { NodeId } from "../state/ids.ts";
+import { SnapshotReader } from "../state/snapshot.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import { idOf, nodeFacts } from "../test/fixtures/cluster.ts";
 import { bootstrap } from "./core/bootstrap.ts";
-import { TICK_MS } from "./core/defaults.ts";
+import { LOG_BOUNDS, REPLACE_AFTER_MS, TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Query, Request, Response, UserCommand } from "./core/request.ts";
@@ -23,6 +25,11 @@ import { decodeMessage, encodeMessage } from "./wire.ts";
 
 export const SECRET = "c2VjcmV0";
 
+interface Snapshot {
+  readonly meta: SnapshotMeta;
+  readonly chunks: readonly Uint8Array[];
+}
+
 /** One node with its disk, its engine and what it did. */
 export class Machine {
   readonly world: World;
@@ -31,6 +38,8 @@ export class Machine {
   readonly machine: MemoryMachine = memoryMachine();
   node: Node;
   image: DiskImage;
+  /** Durable, by index. */
+  readonly snapshots: Map<number, Snapshot> = new Map();
   /** Handed to the disk and not durable, oldest first. */
   readonly writes: { readonly write: number; readonly data: DiskWrite }[] = [];
   readonly replies: Map<number, Response[]> = new Map();
@@ -54,9 +63,21 @@ export class Machine {
   start(): Node {
     const { identity } = this.image;
     if (identity === null) throw new Error("the node was admitted");
-    const config = { identity, facts: this.facts, orchVersion: "0.1.0" };
+    const config = {
+      identity,
+      facts: this.facts,
+      orchVersion: "0.1.0",
+      logBounds: LOG_BOUNDS,
+      replaceAfterMs: REPLACE_AFTER_MS,
+    };
     this.writes.splice(0);
-    this.node = new Node(config, this.image, new Prng(identity.raftId), this.world.now);
+    this.node = new Node(
+      config,
+      this.image,
+      stateOf(this.snapshots.get(this.image.snapshot?.index ?? 0)),
+      new Prng(identity.raftId),
+      this.world.now,
+    );
     this.isUp = true;
     return this.node;
   }
@@ -116,6 +137,14 @@ export class Machine {
     return answer;
   }
 
+  #fetch({ from, id }: Extract<Effect, { kind: "fetch-snapshot" }>): void {
+    const snapshot = this.world.machines.get(from)?.snapshots.get(id.index);
+    if (snapshot === undefined) return;
+    this.snapshots.set(id.index, snapshot);
+    const { meta } = snapshot;
+    this.deliver({ kind: "snapshot-fetched", meta, state: stateOf(snapshot) });
+  }
+
   #perform(effect: Effect): void {
     switch (effect.kind) {
       case "persist":
@@ -137,6 +166,17 @@ export class Machine {
         });
         return;
       }
+      case "save-snapshot": {
+        const snapshot = { meta: effect.meta, chunks: [...effect.chunks] };
+        this.world.later.push(() => {
+          this.snapshots.set(effect.meta.index, snapshot);
+          this.deliver({ kind: "snapshot-saved", meta: effect.meta });
+        });
+        return;
+      }
+      case "fetch-snapshot":
+        this.world.later.push(() => this.#fetch(effect));
+        return;
       case "again":
         this.world.later.push(() => this.deliver({ kind: "continue" }));
         return;
@@ -144,12 +184,20 @@ export class Machine {
         this.events.push(...effect.events);
         return;
       case "members":
+      case "note":
       case "gossip":
       case "stop":
         this.others.push(effect);
         return;
     }
   }
+}
+
+function stateOf(snapshot: Snapshot | undefined): ClusterState {
+  if (snapshot === undefined) return new ClusterState();
+  const reader = new SnapshotReader();
+  for (const chunk of snapshot.chunks) reader.add(chunk);
+  return reader.finish();
 }
 
 /** Nodes, time and a network without delay that carries bytes. */

@@ -59,6 +59,7 @@ const facts: z.ZodType<NodeFacts> = z.object({
   publishAddress: text,
   portRange: z.object({ first: count, last: count }),
   orchVersion: text,
+  featureLevel: count,
   mayVote: z.boolean(),
   mayWork: z.boolean(),
 });
@@ -148,13 +149,30 @@ const command: z.ZodType<UserCommand> = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("job-stop"), job: text, service: text.nullable() }),
   z.object({ kind: z.literal("task-stop"), task: taskId }),
+  z.object({
+    kind: z.literal("config-put"),
+    name: text,
+    data: text,
+    ifVersion: count.nullable(),
+  }),
+  z.object({ kind: z.literal("config-remove"), name: text, ifVersion: count.nullable() }),
   z.object({ kind: z.literal("node-admit"), node: nodeId, facts }),
+  z.object({ kind: z.literal("node-leave"), node: nodeId }),
+  z.object({ kind: z.literal("node-remove"), node: nodeId, force: z.boolean() }),
+  z.object({
+    kind: z.literal("job-restore"),
+    spec: z.object({ name: text, services: z.array(service) }),
+    stopped: texts,
+    version: count,
+  }),
+  z.object({ kind: z.literal("config-restore"), name: text, data: text, version: count }),
 ]);
 
 const query: z.ZodType<Query> = z.discriminatedUnion("kind", [
-  z.object({ kind: z.enum(["nodes", "jobs", "cluster", "token"]) }),
+  z.object({ kind: z.enum(["nodes", "jobs", "configs", "cluster", "token"]) }),
   z.object({ kind: z.literal("node"), node: text }),
   z.object({ kind: z.literal("job"), job: text }),
+  z.object({ kind: z.literal("config"), config: text }),
   z.object({ kind: z.literal("task"), task: text }),
   z.object({
     kind: z.literal("tasks"),
@@ -168,6 +186,7 @@ const query: z.ZodType<Query> = z.discriminatedUnion("kind", [
 const request: z.ZodType<Request> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("write"), key: text, command }),
   z.object({ kind: z.literal("read"), query, stale: z.boolean() }),
+  z.object({ kind: z.literal("transfer"), node: text.nullable() }),
 ]);
 
 const fault: z.ZodType<Fault> = z.object({
@@ -201,6 +220,7 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
     z.object({ kind: z.literal("session-open"), session, facts, reports }),
     z.object({ kind: z.literal("session-refused"), session, manager: member.nullable() }),
     z.object({ kind: z.literal("session-removed"), session }),
+    z.object({ kind: z.literal("removed"), raftId: z.int().min(1) }),
     z.object({
       kind: z.literal("session-set"),
       session,

@@ -20,6 +20,8 @@ const RAFT_KINDS = [
   "vote",
   "pre-vote-reply",
   "vote-reply",
+  "snapshot",
+  "timeout-now",
 ] as const satisfies readonly Message["kind"][];
 
 const ENTRY_HEADER_BYTES = 8 + 1 + 4;
@@ -131,8 +133,12 @@ function bodySize(m: Message): number {
       return 1 + 8 + (m.rejected ? 16 : 0);
     case "heartbeat":
     case "pre-vote":
-    case "vote":
+    case "snapshot":
       return 16;
+    case "vote":
+      return 17;
+    case "timeout-now":
+      return 0;
     case "heartbeat-reply":
       return 8;
     case "pre-vote-reply":
@@ -171,10 +177,20 @@ function encodeBody(out: Writer, m: Message): void {
     case "heartbeat-reply":
       out.f64(m.context);
       return;
+    case "snapshot":
+      out.f64(m.snapshotIndex);
+      out.f64(m.snapshotTerm);
+      return;
+    case "timeout-now":
+      return;
     case "pre-vote":
+      out.f64(m.lastIndex);
+      out.f64(m.lastTerm);
+      return;
     case "vote":
       out.f64(m.lastIndex);
       out.f64(m.lastTerm);
+      out.u8(m.transfer ? 1 : 0);
       return;
     case "pre-vote-reply":
     case "vote-reply":
@@ -214,9 +230,16 @@ function decodeBody(
       return { ...header, kind, commit: input.count(), context: input.count() };
     case "heartbeat-reply":
       return { ...header, kind, context: input.count() };
+    case "snapshot":
+      return { ...header, kind, snapshotIndex: input.count(), snapshotTerm: input.count() };
+    case "timeout-now":
+      return { ...header, kind };
     case "pre-vote":
-    case "vote":
       return { ...header, kind, lastIndex: input.count(), lastTerm: input.count() };
+    case "vote": {
+      const last = { lastIndex: input.count(), lastTerm: input.count() };
+      return { ...header, kind, ...last, transfer: input.u8() === 1 };
+    }
     case "pre-vote-reply":
     case "vote-reply":
       return { ...header, kind, rejected: input.u8() === 1 };

@@ -157,6 +157,11 @@ export class Worker {
     return this.#assigned().filter((task) => !isTerminal(task.report.state)).length;
   }
 
+  /** Whether it has nothing to do with any container any more. */
+  get isIdle(): boolean {
+    return this.#tasks.size === 0;
+  }
+
   #assigned(): WorkerTask[] {
     return [...this.#tasks.values()].filter((task) => task.assignment !== null);
   }

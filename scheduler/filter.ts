@@ -9,8 +9,9 @@ import type { NodeDraft } from "./node-draft.ts";
  */
 const FITS = 0;
 const DOWN = 1;
-const NO_WORK = 2;
-const DRIVER = 3;
+const LEAVING = 2;
+const NO_WORK = 3;
+const DRIVER = 4;
 const CONSTRAINT = 1000;
 const CPU = 10_000;
 const MEMORY = 10_001;
@@ -59,6 +60,7 @@ export function withoutFigures(sentence: string): string {
 function verdict(draft: NodeDraft, service: ServiceSpec): number {
   const node = draft.record;
   if (node.liveness !== "ready") return DOWN;
+  if (node.leaving) return LEAVING;
   if (!node.mayWork) return NO_WORK;
   if (!node.drivers.includes(neededDriver(service))) return DRIVER;
   const constraint = service.constraints.findIndex((each) => !holds(each, node));
@@ -87,6 +89,7 @@ function words(failed: number, service: ServiceSpec, one: boolean, bestFree: num
   const shortOf = (what: string, asked: number, unit: string): string =>
     `${one ? "lacks" : "lack"} ${what} (need ${asked} ${unit}, best has ${Math.max(0, bestFree)} ${unit} free)`;
   if (failed === DOWN) return one ? "is down" : "are down";
+  if (failed === LEAVING) return one ? "is leaving" : "are leaving";
   if (failed === NO_WORK) return one ? "takes no tasks" : "take no tasks";
   if (failed === DRIVER) return `${one ? "lacks" : "lack"} the driver ${neededDriver(service)}`;
   if (failed === CPU) return shortOf("cpu", need.cpuMilli, "milli-CPU");

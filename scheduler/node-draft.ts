@@ -14,7 +14,7 @@ export class NodeDraft {
   free: Resources;
   /** What is reserved, tasks that reserve nothing counted as DEFAULT_ASK. */
   weight: Resources;
-  readonly #portsBefore: ReadonlySet<string>;
+  readonly #portsBefore: Allocation["hostPorts"];
   readonly #portsAdded = new Set<string>();
   #cursor: number;
 

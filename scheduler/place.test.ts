@@ -34,6 +34,14 @@ function zone(cluster: TestCluster): void {
   cluster.admitWith("a", { labels: { zone: "eu" } });
 }
 
+/** Of four nodes two leave, one is down and leaves, one takes no tasks. */
+function leaving(cluster: TestCluster): void {
+  cluster.admit("a", "b", "c");
+  cluster.admitWith("d", { mayWork: false });
+  cluster.liveness("c", "down");
+  for (const name of ["a", "b", "c"]) cluster.apply({ kind: "node-leave", node: idOf(name) });
+}
+
 const on = (cluster: TestCluster): readonly string[] =>
   cluster.live("j").map((task) => task.node?.slice(3) ?? "-");
 const memory = (memoryMib: number) => ({ reservations: { cpuMilli: 0, memoryMib, diskMib: 0 } });
@@ -218,6 +226,12 @@ describe("why a task waits", () => {
     expect(whyPending(() => {}, {})).toBe("no node fits: the cluster has no nodes");
     expect(whyPending((cluster) => cluster.admitWith("a", { mayWork: false }), {})).toBe(
       "no node fits: 1 node, 1 takes no tasks",
+    );
+  });
+
+  it("nodes that leave", () => {
+    expect(whyPending(leaving, {})).toBe(
+      "no node fits: 4 nodes, 1 is down, 2 are leaving, 1 takes no tasks",
     );
   });
 

@@ -4,8 +4,8 @@ import type { Task } from "./task.ts";
 /** What the tasks that are placed on a node and not over take of it. A live view: read it, don't keep it. */
 export interface Allocation {
   readonly resources: Resources;
-  /** As `portKey` writes them. */
-  readonly hostPorts: ReadonlySet<string>;
+  /** As `portKey` writes them. Not to be listed: replicas agree on the set, not on its order. */
+  readonly hostPorts: Pick<ReadonlySet<string>, "has" | "size">;
   readonly tasks: number;
   /** How many of the tasks reserve no CPU, and how many no memory. */
   readonly unreserved: { readonly cpu: number; readonly memory: number };

@@ -40,6 +40,49 @@ export function applyJobPut(tables: Tables, command: Of<"job-put">, change: Chan
   return { kind: "done", changed: true, version };
 }
 
+/** Makes a job as it was in a backup; what was stopped stays stopped. */
+export function applyJobRestore(
+  tables: Tables,
+  command: Of<"job-restore">,
+  change: Change,
+): Outcome {
+  const { spec, version } = command;
+  const problem = checkJob(spec) ?? checkRestored(tables, command);
+  if (problem !== null) return { kind: "refused", fault: problem };
+  const names = spec.services.map((service) => service.name);
+  const job: Job = {
+    name: spec.name,
+    version,
+    spec,
+    stopped: names.filter((name) => command.stopped.includes(name)),
+    serviceVersions: Object.fromEntries(names.map((name) => [name, version])),
+    createdAtMs: change.timeMs,
+    updatedAtMs: change.timeMs,
+    modifiedIndex: change.index,
+  };
+  tables.putJob(job, change, null, `version ${version} was restored from a backup`);
+  return { kind: "done", changed: true, version };
+}
+
+function checkRestored(tables: Tables, command: Of<"job-restore">): Fault | null {
+  const { spec, stopped, version } = command;
+  const details = { job: spec.name, version };
+  if (tables.jobs.has(spec.name)) {
+    const message = `job "${spec.name}" exists already: it was not restored`;
+    const hint = "Restore into a cluster that has no job of this name.";
+    return fault("conflict", message, hint, details);
+  }
+  const hint = "Use a backup that orch made.";
+  if (!Number.isSafeInteger(version) || version < 1) {
+    const message = `job "${spec.name}": its version must be an integer from 1 on`;
+    return fault("invalid", message, hint, details);
+  }
+  const unknown = stopped.find((name) => !spec.services.some((service) => service.name === name));
+  if (unknown === undefined) return null;
+  const message = `job "${spec.name}": it has no service "${unknown}" that could be stopped`;
+  return fault("invalid", message, hint, { ...details, service: unknown });
+}
+
 /** A service keeps its version while nothing but its number of replicas changes; a stopped one starts afresh. */
 function serviceVersions(
   old: Job | undefined,

@@ -1,44 +1,30 @@
 import { fault } from "../lib/errors.ts";
+import { stopTask } from "./apply-jobs.ts";
 import type { Outcome } from "./cluster.ts";
 import type { Command } from "./command.ts";
 import { same } from "./equal.ts";
 import type { NodeId } from "./ids.ts";
 import type { NodeFacts, NodeRecord } from "./node-record.ts";
 import type { Change, Tables } from "./tables.ts";
-import { isTerminal } from "./task.ts";
+import { isTerminal, type Task } from "./task.ts";
 
 type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
 
 const UNCHANGED: Outcome = { kind: "done", changed: false, version: null };
 const CHANGED: Outcome = { kind: "done", changed: true, version: null };
 
-export function applyInit(tables: Tables, command: Of<"cluster-init">, change: Change): Outcome {
-  if (tables.clusterId !== "") {
-    return refuseInit(tables.clusterId);
-  }
-  tables.found(command.clusterId, command.joinSecret, change);
-  return CHANGED;
-}
-
-function refuseInit(clusterId: string): Outcome {
-  const message = `this cluster was founded already, as ${clusterId}`;
-  return {
-    kind: "refused",
-    fault: fault("already-initialized", message, "Join it instead: `orch node join`.", {
-      clusterId,
-    }),
-  };
-}
-
 /** A new member, or one that comes again under a new raft id because it lost its log. */
 export function applyAdmit(tables: Tables, command: Of<"node-admit">, change: Change): Outcome {
+  const { facts } = command;
+  if (facts.featureLevel < tables.featureLevel) return refuseOld(facts, tables.featureLevel);
   const old = tables.nodes.get(command.node);
   const node: NodeRecord = {
-    ...command.facts,
-    name: freeName(tables, command.facts.name, command.node),
+    ...facts,
+    name: freeName(tables, facts.name, command.node),
     id: command.node,
     raftId: tables.nextRaftId(),
     liveness: "ready",
+    leaving: false,
     joinedAtMs: old?.joinedAtMs ?? change.timeMs,
     modifiedIndex: change.index,
   };
@@ -48,13 +34,22 @@ export function applyAdmit(tables: Tables, command: Of<"node-admit">, change: Ch
   return CHANGED;
 }
 
+function refuseOld(facts: NodeFacts, level: number): Outcome {
+  const { name, orchVersion, featureLevel } = facts;
+  const message = `node ${name} runs orch ${orchVersion}, which understands feature level ${featureLevel}; this cluster is at ${level}`;
+  const hint = "Install the version of orch that the other nodes run, then join again.";
+  const details = { node: name, orchVersion, nodeLevel: featureLevel, level };
+  return { kind: "refused", fault: fault("too-old", message, hint, details) };
+}
+
 export function applyFacts(tables: Tables, command: Of<"node-facts">, change: Change): Outcome {
   const old = tables.nodes.get(command.node);
   if (old === undefined) return noSuchNode(command.node);
-  const { id, raftId, liveness, joinedAtMs, modifiedIndex } = old;
+  const { id, raftId, liveness, leaving, joinedAtMs, modifiedIndex } = old;
   const name = freeName(tables, command.facts.name, id);
   const facts: NodeFacts = { ...command.facts, name };
-  const next: NodeRecord = { ...facts, id, raftId, liveness, joinedAtMs, modifiedIndex };
+  const record = { id, raftId, liveness, leaving, joinedAtMs, modifiedIndex };
+  const next: NodeRecord = { ...facts, ...record };
   if (same(old, next)) return UNCHANGED;
   const renamed = old.name === name ? "" : ` (it was named ${old.name})`;
   tables.putNode(
@@ -84,21 +79,66 @@ export function applyLiveness(
   for (const task of tables.tasks.ofNode(node.id)) {
     if (isTerminal(task.state)) continue;
     const stopping = task.desired === "stopped" ? " before it had confirmed the stop" : "";
-    const message = `its node ${node.name} went down${stopping}`;
-    const lost = {
-      ...task,
-      state: "lost" as const,
-      healthy: null,
-      message,
-      finishedAtMs: change.timeMs,
-      modifiedIndex: change.index,
-    };
-    tables.putTask(lost, change, message);
+    endUnseen(tables, task, "lost", `its node ${node.name} went down${stopping}`, change);
   }
   return CHANGED;
 }
 
-function noSuchNode(node: NodeId): Outcome {
+/** Ends a task whose worker cannot be asked any more. */
+function endUnseen(
+  tables: Tables,
+  task: Task,
+  state: "lost" | "orphaned",
+  message: string,
+  change: Change,
+): void {
+  const ended: Task = {
+    ...task,
+    state,
+    healthy: null,
+    message,
+    finishedAtMs: change.timeMs,
+    modifiedIndex: change.index,
+  };
+  tables.putTask(ended, change, message);
+}
+
+/** Takes no more tasks, and those that it has are told to stop: their slots get new ones elsewhere. */
+export function applyLeave(tables: Tables, command: Of<"node-leave">, change: Change): Outcome {
+  const old = tables.nodes.get(command.node);
+  if (old === undefined) return noSuchNode(command.node);
+  if (old.leaving) return UNCHANGED;
+  const node: NodeRecord = { ...old, leaving: true, modifiedIndex: change.index };
+  const message = `${node.name} leaves the cluster`;
+  tables.putNode(node, change, message);
+  for (const task of tables.tasks.ofNode(node.id)) {
+    stopTask(tables, task, `its node ${message}`, change);
+  }
+  return CHANGED;
+}
+
+export function applyRemove(tables: Tables, command: Of<"node-remove">, change: Change): Outcome {
+  const node = tables.nodes.get(command.node);
+  if (node === undefined) return noSuchNode(command.node);
+  if (!command.force && node.liveness === "ready" && !node.leaving) {
+    const message = `node ${node.name} is up: it would be cut off with its tasks running`;
+    const hint = "Let it leave: `orch node leave`. With --force it is removed all the same.";
+    return { kind: "refused", fault: fault("conflict", message, hint, { node: node.id }) };
+  }
+  removeNode(tables, node, change);
+  return CHANGED;
+}
+
+/** Takes a node out for good; what it still runs belongs to nobody. */
+export function removeNode(tables: Tables, node: NodeRecord, change: Change): void {
+  tables.removeNode(node, change, `${node.name} ${node.leaving ? "left" : "was removed"}`);
+  for (const task of tables.tasks.ofNode(node.id)) {
+    if (isTerminal(task.state)) continue;
+    endUnseen(tables, task, "orphaned", `its node ${node.name} was removed`, change);
+  }
+}
+
+export function noSuchNode(node: NodeId): Outcome {
   const message = `no node ${node} in this cluster`;
   return {
     kind: "refused",

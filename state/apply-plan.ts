@@ -55,7 +55,7 @@ function applyToTask(
       return stopTask(tables, task, step.message, change);
     case "forget": {
       if (!mayForget(tables, task)) return false;
-      tables.removeTask(task, change);
+      tables.removeTask(task);
       return true;
     }
     default:
@@ -133,7 +133,8 @@ function hasRoom(
   ports: readonly TaskPort[],
 ): boolean {
   const node = tables.nodes.get(id);
-  if (node === undefined || node.liveness !== "ready" || !node.mayWork) return false;
+  if (node === undefined || node.liveness !== "ready" || node.leaving || !node.mayWork)
+    return false;
   const held = tables.tasks.allocated(id);
   const ask = service.reservations;
   if (held.resources.cpuMilli + ask.cpuMilli > node.resources.cpuMilli) return false;

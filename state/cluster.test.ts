@@ -32,15 +32,18 @@ describe("cluster and nodes", () => {
   it("is founded once", () => {
     const cluster = new TestCluster();
     expect(cluster.state.clusterId).toBe("");
-    expect(code(cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "s" }))).toBe(
-      "done true null",
-    );
-    expect(code(cluster.apply({ kind: "cluster-init", clusterId: "c2", joinSecret: "t" }))).toBe(
-      "already-initialized",
-    );
-    expect([cluster.state.clusterId, cluster.state.joinSecret, cluster.state.membersIndex]).toEqual(
-      ["c1", "s", 1],
-    );
+    expect(
+      code(
+        cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "s", featureLevel: 1 }),
+      ),
+    ).toBe("done true null");
+    expect(
+      code(
+        cluster.apply({ kind: "cluster-init", clusterId: "c2", joinSecret: "t", featureLevel: 2 }),
+      ),
+    ).toBe("already-initialized");
+    const { clusterId, joinSecret, featureLevel, membersIndex } = cluster.state;
+    expect([clusterId, joinSecret, featureLevel, membersIndex]).toEqual(["c1", "s", 1, 1]);
   });
 
   it("gives every admission a raft id of its own and retires the old one", () => {
@@ -51,8 +54,6 @@ describe("cluster and nodes", () => {
     cluster.admit("a");
     const node = cluster.state.nodes.get(idOf("a"));
     expect(node).toMatchObject({ name: "a", raftId: 3, liveness: "ready", joinedAtMs: 1_000_000 });
-    expect(cluster.state.nodeByRaftId(3)).toBe(node);
-    expect(cluster.state.nodeByRaftId(1)).toBeUndefined();
     expect([1, 2, 3].map((id) => cluster.state.isRetired(id))).toEqual([true, false, false]);
   });
 
@@ -114,7 +115,6 @@ describe("cluster and nodes", () => {
       tasks: 0,
       resources: { cpuMilli: 0 },
     });
-    expect(cluster.state.nodeChangedIndex(idOf("a"))).toBe(cluster.log.length);
     cluster.liveness("a", "ready");
     expect(cluster.state.nodes.get(idOf("a"))?.liveness).toBe("ready");
     expect(cluster.state.tasksOfJob("j").every((task) => task.state === "lost")).toBe(true);
@@ -367,6 +367,10 @@ describe("envelopes", () => {
   it.each([
     ["an unknown command", { command: { kind: "toString" }, timeMs: 1, key: null }],
     ["a missing field", { command: { kind: "task-stop" }, timeMs: 1, key: null }],
+    [
+      "a level that is not whole",
+      { command: { kind: "feature-level", level: 1.5 }, timeMs: 1, key: null },
+    ],
     ["no time", { command: { kind: "plan", steps: [] }, key: null }],
     ["a key of another type", { command: { kind: "plan", steps: [] }, timeMs: 1, key: 3 }],
     ["no object", 3],

@@ -6,17 +6,60 @@ import type { TaskPort, TaskReport } from "./task.ts";
 /** What the log orders. Each is checked again when it is applied: the state may have moved on meanwhile. */
 export type Command =
   /** The first command of a cluster. `joinSecret` is base64url of 32 random bytes. */
-  | { readonly kind: "cluster-init"; readonly clusterId: string; readonly joinSecret: string }
+  | {
+      readonly kind: "cluster-init";
+      readonly clusterId: string;
+      readonly joinSecret: string;
+      readonly featureLevel: number;
+    }
+  /**
+   * Disaster recovery: what `node` has of the state goes on as another cluster, so that nodes of the lost one cannot
+   * mix with it. Every other node is removed.
+   */
+  | {
+      readonly kind: "cluster-recover";
+      readonly clusterId: string;
+      readonly joinSecret: string;
+      readonly node: NodeId;
+    }
+  /** Every member understands this level: see feature-level.ts. */
+  | { readonly kind: "feature-level"; readonly level: number }
   /** A node joins, or joins again after it lost its log: it gets a new raft id either way. */
   | { readonly kind: "node-admit"; readonly node: NodeId; readonly facts: NodeFacts }
   | { readonly kind: "node-facts"; readonly node: NodeId; readonly facts: NodeFacts }
   | { readonly kind: "node-liveness"; readonly node: NodeId; readonly liveness: "ready" | "down" }
+  /** A node is to leave: its tasks are told to stop and run elsewhere. It is a member until it is removed. */
+  | { readonly kind: "node-leave"; readonly node: NodeId }
+  /** A node is gone for good, whether it left or was lost. `force`: also one that is up and was not told to leave. */
+  | { readonly kind: "node-remove"; readonly node: NodeId; readonly force: boolean }
   /** `ifVersion`: null, or the version that the job must have now (0: must not exist). */
   | { readonly kind: "job-put"; readonly spec: JobSpec; readonly ifVersion: number | null }
   /** Stops a job, one service of it, or starts nothing if it is stopped already. */
   | { readonly kind: "job-stop"; readonly job: string; readonly service: string | null }
+  /** A job from a backup: made with the version and the stopped services that it had, if there is none of its name. */
+  | {
+      readonly kind: "job-restore";
+      readonly spec: JobSpec;
+      readonly stopped: readonly string[];
+      readonly version: number;
+    }
   /** Stops one task for good; its slot gets a new one if its service still wants it. */
   | { readonly kind: "task-stop"; readonly task: TaskId }
+  /** `data`: base64url without padding. `ifVersion`: null, or the version that it must have now (0: must not exist). */
+  | {
+      readonly kind: "config-put";
+      readonly name: string;
+      readonly data: string;
+      readonly ifVersion: number | null;
+    }
+  | { readonly kind: "config-remove"; readonly name: string; readonly ifVersion: number | null }
+  /** A config from a backup: made with the version that it had, if there is none of its name. */
+  | {
+      readonly kind: "config-restore";
+      readonly name: string;
+      readonly data: string;
+      readonly version: number;
+    }
   /** The scheduler's decisions of one pass. */
   | { readonly kind: "plan"; readonly steps: readonly PlanStep[] }
   /** A worker's batch. */

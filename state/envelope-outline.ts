@@ -1,17 +1,33 @@
 import { assert, unreachable } from "../lib/assert.ts";
 import type { Command, Envelope } from "./command.ts";
 
-type FieldType = "string" | "object" | "array" | "integer or null" | "string or null" | "liveness";
+type FieldType =
+  | "string"
+  | "boolean"
+  | "integer"
+  | "object"
+  | "array"
+  | "integer or null"
+  | "string or null"
+  | "liveness";
 
 /** The fields of each command and what they are. */
 const OUTLINES: Readonly<Record<Command["kind"], Readonly<Record<string, FieldType>>>> = {
-  "cluster-init": { clusterId: "string", joinSecret: "string" },
+  "cluster-init": { clusterId: "string", joinSecret: "string", featureLevel: "integer" },
+  "cluster-recover": { clusterId: "string", joinSecret: "string", node: "string" },
+  "feature-level": { level: "integer" },
   "node-admit": { node: "string", facts: "object" },
   "node-facts": { node: "string", facts: "object" },
   "node-liveness": { node: "string", liveness: "liveness" },
+  "node-leave": { node: "string" },
+  "node-remove": { node: "string", force: "boolean" },
   "job-put": { spec: "object", ifVersion: "integer or null" },
   "job-stop": { job: "string", service: "string or null" },
+  "job-restore": { spec: "object", stopped: "array", version: "integer" },
   "task-stop": { task: "string" },
+  "config-put": { name: "string", data: "string", ifVersion: "integer or null" },
+  "config-remove": { name: "string", ifVersion: "integer or null" },
+  "config-restore": { name: "string", data: "string", version: "integer" },
   plan: { steps: "array" },
   "task-reports": { node: "string", reports: "array" },
 };
@@ -48,6 +64,10 @@ function fits(value: unknown, type: FieldType): boolean {
   switch (type) {
     case "string":
       return typeof value === "string";
+    case "integer":
+      return Number.isSafeInteger(value);
+    case "boolean":
+      return typeof value === "boolean";
     case "object":
       return isObject(value);
     case "array":

@@ -2,7 +2,9 @@ import type { Fault } from "../lib/errors.ts";
 import { fault } from "../lib/errors.ts";
 import type { JobSpec, ServiceSpec } from "./spec.ts";
 
-const JOB_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+/** Of jobs and configs. */
+export const NAME: RegExp = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+export const NAME_RULE = "has 1 to 63 of a-z, 0-9, - and _ and starts with a letter or digit";
 /** No dots: a slot is named `<job>.<service>.<n>`. */
 const SERVICE_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$/;
 /** A worker's assignments travel as one message: hundreds of tasks with a spec of this size still fit. */
@@ -32,9 +34,7 @@ export function checkJob(spec: JobSpec): Fault | null {
 }
 
 function jobProblem(spec: JobSpec): string | null {
-  if (!JOB_NAME.test(spec.name)) {
-    return "a job's name has 1 to 63 of a-z, 0-9, - and _ and starts with a letter or digit";
-  }
+  if (!NAME.test(spec.name)) return `a job's name ${NAME_RULE}`;
   if (spec.services.length === 0) return "it has no services";
   if (spec.services.length > MAX_SERVICES) return `it has more than ${MAX_SERVICES} services`;
   const seen = new Set<string>();

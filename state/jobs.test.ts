@@ -142,3 +142,41 @@ describe("jobs", () => {
     expect(code(cluster.apply({ kind: "task-stop", task: taskId("zz-9") }))).toBe("not-found");
   });
 });
+
+describe("a job from a backup", () => {
+  const spec = jobSpec("j", serviceSpec("s"), serviceSpec("t"));
+  const restore = { kind: "job-restore", spec, stopped: ["t"], version: 7 } as const;
+
+  it("has its version, and what was stopped stays stopped", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    expect(code(cluster.apply(restore))).toBe("done true 7");
+    expect(cluster.events.at(-1)).toMatchObject({
+      type: "job",
+      job: "j",
+      message: "version 7 was restored from a backup",
+    });
+    cluster.settle();
+    expect(cluster.live("j").map((task) => [task.service, task.version])).toEqual([["s", 7]]);
+    expect(code(cluster.put("j", serviceSpec("s", { image: "nginx:2" })))).toBe("done true 8");
+  });
+
+  it("does not replace one", () => {
+    const cluster = new TestCluster();
+    cluster.put("j", serviceSpec("s"));
+    const before = cluster.state.jobs.get("j");
+    expect(code(cluster.apply(restore))).toBe("conflict");
+    expect(cluster.state.jobs.get("j")).toBe(before);
+  });
+
+  it.each([
+    ["a version below 1", { version: 0 }],
+    ["a version that is not exact", { version: 2 ** 53 }],
+    ["a stopped service that it does not have", { stopped: ["u"] }],
+    ["a wrong spec", { spec: jobSpec("J", serviceSpec("s")) }],
+  ])("is refused with %s", (_, change) => {
+    const cluster = new TestCluster();
+    expect(code(cluster.apply({ ...restore, ...change }))).toBe("invalid");
+    expect(cluster.state.jobs.size).toBe(0);
+  });
+});

@@ -18,6 +18,8 @@ export interface NodeFacts {
   /** Ports that the scheduler may give to tasks whose file names none; inclusive. */
   readonly portRange: { readonly first: number; readonly last: number };
   readonly orchVersion: string;
+  /** What its orch understands: see feature-level.ts. */
+  readonly featureLevel: number;
   /** False for a node that was started with --no-vote. */
   readonly mayVote: boolean;
   /** False for a node that was started with --no-worker. */
@@ -30,6 +32,8 @@ export interface NodeRecord extends NodeFacts {
   /** Its identity in Raft: given at admission, never given again. */
   readonly raftId: number;
   readonly liveness: "ready" | "down";
+  /** It was told to leave: it keeps its seat until it is removed, and gets no more tasks. */
+  readonly leaving: boolean;
   readonly joinedAtMs: Millis;
   readonly modifiedIndex: number;
 }

@@ -20,7 +20,13 @@ export class RollingHash {
     this.#b = Math.imul(b ^ text.length, 0x27d4eb2f) ^ (b >>> 13);
   }
 
-  /** 16 hexadecimal digits. */
+  /** Goes on after the texts that gave this digest. */
+  restore(digest: string): void {
+    this.#a = Number.parseInt(digest.slice(0, 8), 16) | 0;
+    this.#b = Number.parseInt(digest.slice(8), 16) | 0;
+  }
+
+  /** 16 hexadecimal digits: all that it remembers. */
   digest(): string {
     return hex(this.#a) + hex(this.#b);
   }

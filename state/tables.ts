@@ -1,9 +1,11 @@
 import type { Job, StateEvent } from "./cluster.ts";
+import { type Config, configBytes } from "./config.ts";
 import type { Index, Millis, NodeId } from "./ids.ts";
 import { slotName } from "./ids.ts";
 import type { NodeRecord } from "./node-record.ts";
 import { RollingHash } from "./rolling-hash.ts";
 import type { Task } from "./task.ts";
+import type { PortCursor, ServiceSlots } from "./task-table.ts";
 import { TaskTable } from "./task-table.ts";
 
 /** Where a change stands in the log, and the events that it causes. */
@@ -13,6 +15,30 @@ export interface Change {
   readonly events: StateEvent[];
 }
 
+/** What is no table. */
+export interface FrozenScalars {
+  readonly clusterId: string;
+  readonly joinSecret: string;
+  readonly membersIndex: Index;
+  readonly lastRaftId: number;
+  readonly featureLevel: number;
+  readonly configFloor: number;
+  /** The digest over every change so far. */
+  readonly hash: string;
+}
+
+/** The tables' content at one moment, each list in its table's order. */
+export interface FrozenTables {
+  readonly scalars: FrozenScalars;
+  readonly nodes: readonly NodeRecord[];
+  readonly retiredRaftIds: readonly number[];
+  readonly jobs: readonly Job[];
+  readonly slots: readonly ServiceSlots[];
+  readonly portCursors: readonly PortCursor[];
+  readonly tasks: readonly Task[];
+  readonly configs: readonly Config[];
+}
+
 /**
  * The replicated tables, changed only through these methods: each records the change in the hash and in the
  * change's events. The commands' rules are in the apply-*.ts files.
@@ -20,13 +46,18 @@ export interface Change {
 export class Tables {
   clusterId = "";
   joinSecret = "";
+  featureLevel = 0;
   membersIndex: Index = 0;
   readonly nodes: Map<NodeId, NodeRecord> = new Map();
-  readonly nodesByRaftId: Map<number, NodeRecord> = new Map();
   readonly nodesByName: Map<string, NodeId> = new Map();
   readonly retiredRaftIds: Set<number> = new Set();
   readonly jobs: Map<string, Job> = new Map();
   readonly tasks: TaskTable = new TaskTable();
+  readonly configs: Map<string, Config> = new Map();
+  /** The highest version that any removed config had: the versions of new ones begin above it. */
+  configFloor = 0;
+  /** Null: not counted yet. */
+  #configsBytes: number | null = null;
   readonly hash: RollingHash = new RollingHash();
   #lastRaftId = 0;
 
@@ -36,26 +67,30 @@ export class Tables {
     return this.#lastRaftId;
   }
 
-  found(clusterId: string, joinSecret: string, change: Change): void {
+  /** Says which cluster this is: when it is founded, and when it is recovered as another one. */
+  identify(clusterId: string, joinSecret: string, change: Change, message: string): void {
     this.clusterId = clusterId;
     this.joinSecret = joinSecret;
     this.membersIndex = change.index;
     this.hash.add(`cluster ${clusterId} ${joinSecret}`);
-    change.events.push({ ...blank(change, "cluster"), message: "the cluster was founded" });
+    change.events.push({ ...blank(change, "cluster"), message });
+  }
+
+  /** `message`: of the event; null: none, the level came with the cluster. */
+  putFeatureLevel(level: number, change: Change, message: string | null): void {
+    this.featureLevel = level;
+    this.hash.add(`feature level ${level}`);
+    if (message !== null) change.events.push({ ...blank(change, "cluster"), message });
   }
 
   putNode(node: NodeRecord, change: Change, message: string): void {
     const old = this.nodes.get(node.id);
     if (old !== undefined) {
       this.nodesByName.delete(old.name);
-      if (old.raftId !== node.raftId) {
-        this.nodesByRaftId.delete(old.raftId);
-        this.retiredRaftIds.add(old.raftId);
-      }
+      if (old.raftId !== node.raftId) this.retiredRaftIds.add(old.raftId);
     }
     this.nodes.set(node.id, node);
     this.nodesByName.set(node.name, node.id);
-    this.nodesByRaftId.set(node.raftId, node);
     this.membersIndex = change.index;
     this.hash.add(JSON.stringify(node));
     const moved = old?.liveness !== node.liveness;
@@ -68,10 +103,47 @@ export class Tables {
     });
   }
 
+  /** The record goes, its name is free again and its raft id retired. Its tasks are the caller's. */
+  removeNode(node: NodeRecord, change: Change, message: string): void {
+    this.nodes.delete(node.id);
+    this.nodesByName.delete(node.name);
+    this.retiredRaftIds.add(node.raftId);
+    this.membersIndex = change.index;
+    this.hash.add(`remove ${node.id} ${node.raftId}`);
+    const moved = { from: node.liveness, to: "left" };
+    change.events.push({ ...blank(change, "node"), node: node.id, ...moved, message });
+  }
+
   putJob(job: Job, change: Change, service: string | null, message: string): void {
     this.jobs.set(job.name, job);
     this.hash.add(JSON.stringify(job));
     change.events.push({ ...blank(change, "job"), job: job.name, service, message });
+  }
+
+  /** Of the content of all configs together. */
+  configsBytes(): number {
+    if (this.#configsBytes === null) {
+      this.#configsBytes = 0;
+      for (const { data } of this.configs.values()) this.#configsBytes += configBytes(data);
+    }
+    return this.#configsBytes;
+  }
+
+  putConfig(config: Config, change: Change, message: string): void {
+    const oldBytes = configBytes(this.configs.get(config.name)?.data ?? "");
+    this.#configsBytes = this.configsBytes() - oldBytes + configBytes(config.data);
+    this.configs.set(config.name, config);
+    this.hash.add(JSON.stringify(config));
+    change.events.push({ ...blank(change, "config"), config: config.name, message });
+  }
+
+  removeConfig(config: Config, change: Change): void {
+    this.#configsBytes = this.configsBytes() - configBytes(config.data);
+    this.configs.delete(config.name);
+    this.configFloor = Math.max(this.configFloor, config.version);
+    this.hash.add(`remove config ${config.name}`);
+    const message = `removed at version ${config.version}`;
+    change.events.push({ ...blank(change, "config"), config: config.name, message });
   }
 
   /** `message`: of the event; null: the change is too small for one. */
@@ -95,9 +167,48 @@ export class Tables {
   }
 
   /** No event: that a task's record was dropped is no news of the task. */
-  removeTask(task: Task, change: Change): void {
-    this.tasks.remove(task, change.index);
+  removeTask(task: Task): void {
+    this.tasks.remove(task);
     this.hash.add(`forget ${task.id}`);
+  }
+
+  /** All that the tables hold; what follows from it (names, room on nodes, slots' tasks) is left out. */
+  freeze(): FrozenTables {
+    return {
+      scalars: {
+        clusterId: this.clusterId,
+        joinSecret: this.joinSecret,
+        membersIndex: this.membersIndex,
+        lastRaftId: this.#lastRaftId,
+        featureLevel: this.featureLevel,
+        configFloor: this.configFloor,
+        hash: this.hash.digest(),
+      },
+      nodes: [...this.nodes.values()],
+      retiredRaftIds: [...this.retiredRaftIds],
+      jobs: [...this.jobs.values()],
+      slots: this.tasks.slotOrder(),
+      portCursors: this.tasks.portCursors(),
+      tasks: [...this.tasks.all.values()],
+      configs: [...this.configs.values()],
+    };
+  }
+
+  /** For tables that nothing was put into. `scalars.hash` must be a digest. */
+  restoreScalars(scalars: FrozenScalars): void {
+    this.clusterId = scalars.clusterId;
+    this.joinSecret = scalars.joinSecret;
+    this.membersIndex = scalars.membersIndex;
+    this.#lastRaftId = scalars.lastRaftId;
+    this.featureLevel = scalars.featureLevel;
+    this.configFloor = scalars.configFloor;
+    this.hash.restore(scalars.hash);
+  }
+
+  /** Without a trace in hash and events: the node was put before. Its id and name must be new. */
+  restoreNode(node: NodeRecord): void {
+    this.nodes.set(node.id, node);
+    this.nodesByName.set(node.name, node.id);
   }
 }
 
@@ -111,6 +222,7 @@ function blank(change: Change, type: StateEvent["type"]): StateEvent {
     slot: null,
     task: null,
     node: null,
+    config: null,
     from: null,
     to: null,
     message: "",

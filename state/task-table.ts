@@ -1,6 +1,6 @@
 import type { Allocation } from "./allocation.ts";
 import { NodeAllocation, NOTHING_ALLOCATED } from "./allocation.ts";
-import type { Index, NodeId, TaskId } from "./ids.ts";
+import type { NodeId, TaskId } from "./ids.ts";
 import type { Task, TaskState } from "./task.ts";
 import { isTerminal } from "./task.ts";
 
@@ -46,8 +46,27 @@ export class TaskTable {
     return this.#nodes.get(node)?.allocation ?? NOTHING_ALLOCATED;
   }
 
-  nodeChangedIndex(node: NodeId): Index {
-    return this.#nodes.get(node)?.changedIndex ?? 0;
+  /** By service, in the order in which `services` lists them: the first task of a slot may be gone long since. */
+  slotOrder(): readonly ServiceSlots[] {
+    return [...this.#jobs].flatMap(([job, { services }]) =>
+      [...services].map(([service, slots]) => ({ job, service, slots: [...slots.keys()] })),
+    );
+  }
+
+  /** Of every node that was given a port of its range, by node id. */
+  portCursors(): readonly PortCursor[] {
+    const cursors: PortCursor[] = [];
+    for (const [node, { allocation }] of this.#nodes) {
+      if (allocation.portCursor !== 0) cursors.push({ node, port: allocation.portCursor });
+    }
+    return cursors.toSorted((a, b) => (a.node < b.node ? -1 : 1));
+  }
+
+  /** Gives slots that have no tasks yet their places behind the service's others. Their tasks must follow. */
+  restoreSlots(job: string, service: string, numbers: readonly number[]): void {
+    const { services } = entryOf(this.#jobs, job, newJobTasks);
+    const slots = entryOf(services, service, newSlots);
+    for (const number of numbers) slots.set(number, []);
   }
 
   /** Adds a task or puts its newer self in its place. A task's node is given once and never changes. */
@@ -67,14 +86,13 @@ export class TaskTable {
     const node = entryOf(this.#nodes, task.node, newNodeTasks);
     node.tasks.set(task.id, task);
     node.sorted = null;
-    node.changedIndex = task.modifiedIndex;
     const held = old !== undefined && occupies(old);
     if (held && !occupies(task)) node.allocation.release(old);
     if (!held && occupies(task)) node.allocation.take(task);
   }
 
   /** Takes a task out that is over: it holds no room any more. */
-  remove(task: Task, index: Index): void {
+  remove(task: Task): void {
     this.#tasks.delete(task.id);
     this.#recount(task.state, null);
     const job = entryOf(this.#jobs, task.job, newJobTasks);
@@ -89,7 +107,6 @@ export class TaskTable {
     const node = entryOf(this.#nodes, task.node, newNodeTasks);
     node.tasks.delete(task.id);
     node.sorted = null;
-    node.changedIndex = index;
   }
 
   /** Remembers which port of the node's range was given out last: the next search starts behind it. */
@@ -103,6 +120,18 @@ export class TaskTable {
   }
 }
 
+/** The numbers of a service's slots that have tasks, in the order of each slot's first task. */
+export interface ServiceSlots {
+  readonly job: string;
+  readonly service: string;
+  readonly slots: readonly number[];
+}
+
+export interface PortCursor {
+  readonly node: NodeId;
+  readonly port: number;
+}
+
 interface JobTasks {
   readonly tasks: Map<TaskId, Task>;
   readonly services: Map<string, Map<number, readonly Task[]>>;
@@ -111,7 +140,6 @@ interface JobTasks {
 interface NodeTasks {
   readonly tasks: Map<TaskId, Task>;
   readonly allocation: NodeAllocation;
-  changedIndex: Index;
   /** Made when asked for. */
   sorted: readonly Task[] | null;
 }
@@ -127,7 +155,7 @@ function newSlots(): Map<number, readonly Task[]> {
 }
 
 function newNodeTasks(): NodeTasks {
-  return { tasks: new Map(), allocation: new NodeAllocation(), changedIndex: 0, sorted: null };
+  return { tasks: new Map(), allocation: new NodeAllocation(), sorted: null };
 }
 
 /** The map's entry of that key, made first if there is none. */

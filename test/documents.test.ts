@@ -70,7 +70,7 @@ describe("commands", () => {
       ([, name, node]) => name ?? node,
     ),
   );
-  const groups = ["node", "job", "cluster"];
+  const groups = ["node", "job", "config", "cluster"];
 
   test.each(documents)("%s: those that it shows exist", (file) => {
     const shown = [...read(file).matchAll(/(?:^ {4}|`)orch ([a-z]+)(?: ([a-z]+))?/gm)];

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { apiRead, apiWrite } from "./operations.ts";
+import { apiPath } from "./operations.ts";
 import { type Done, type Lane, openSocket, type Target, VALUE_BYTES } from "./lane.ts";
 import { Cutter } from "./turn-writer.ts";
 
@@ -36,14 +36,13 @@ class HttpLane implements Lane {
   }
 
   write(key: string, value: Buffer, done: Done): void {
-    const { path, contentType, body } = apiWrite(key, value);
-    const head = `PUT ${path} ${this.#head}content-type: ${contentType}\r\ncontent-length: ${body.length}\r\n\r\n`;
-    const bytes = Buffer.concat([Buffer.from(head, "latin1"), body]);
+    const head = `PUT ${apiPath(key)} ${this.#head}content-type: application/octet-stream\r\ncontent-length: ${value.length}\r\n\r\n`;
+    const bytes = Buffer.concat([Buffer.from(head, "latin1"), value]);
     this.#send(bytes, { done, leastBytes: 0 });
   }
 
   read(key: string, done: Done): void {
-    const head = `GET ${apiRead(key)} ${this.#head}\r\n`;
+    const head = `GET ${apiPath(key)} ${this.#head}\r\n`;
     this.#send(Buffer.from(head, "latin1"), { done, leastBytes: VALUE_BYTES });
   }
 

@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { performance, type EventLoopUtilization } from "node:perf_hooks";
 import { OrchError } from "../../lib/errors.ts";
 import { admit, encodeHello, identityFrom } from "../../node/admission.ts";
+import { NodeBackend } from "../../node/backend.ts";
 import { bootstrap } from "../../node/core/bootstrap.ts";
+import { LOG_BOUNDS } from "../../node/core/defaults.ts";
 import type { Request, Response } from "../../node/core/request.ts";
 import { type DataDir, KEY_FILE, openDataDir } from "../../node/data-dir.ts";
 import { openDisk } from "../../node/disk.ts";
@@ -21,11 +23,12 @@ import { formatToken, parseToken } from "../../node/libp2p/token.ts";
 import { usageMeter } from "../../node/machine.ts";
 import { afterWrite, type Disk, type DiskImage, EMPTY_DISK, NO_WRITE } from "../../node/storage.ts";
 import { orchVersion } from "../../node/version.ts";
+import { ClusterState } from "../../state/cluster.ts";
+import { FEATURE_LEVEL } from "../../state/feature-level.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import { encodeFrame, FRAME, KEY_BYTES, takeFrame } from "./frames.ts";
-import { VALUE_BYTES } from "./lane.ts";
 import type { NodeArguments, NodeAsk, NodeStatus } from "./messages.ts";
-import { firstCommand, readQuery, REFUSED_WHEN_DONE, writeCommand } from "./operations.ts";
+import { readQuery, writeCommand } from "./operations.ts";
 import { Cutter, TurnWriter } from "./turn-writer.ts";
 
 /**
@@ -34,6 +37,8 @@ import { Cutter, TurnWriter } from "./turn-writer.ts";
  */
 
 const REQUEST_MS = 10_000;
+/** Longer than any cell: a slow disk here is slow for all. */
+const REPLACE_AFTER_MS = 600_000;
 
 type Key = Awaited<ReturnType<typeof loadIdentityKey>>;
 
@@ -85,6 +90,7 @@ async function start({
     publishAddress: "127.0.0.1",
     portRange: { first: 20_000, last: 32_000 },
     orchVersion: version,
+    featureLevel: FEATURE_LEVEL,
     mayVote: true,
     mayWork: false,
   };
@@ -124,11 +130,19 @@ async function run(
 ): Promise<NodeDriver> {
   const { identity } = image;
   if (identity === null) throw new Error("a node that entered a cluster has an identity");
+  const engines = new Engines([]);
   const made = new NodeDriver({
-    config: { identity, facts, orchVersion: facts.orchVersion },
+    config: {
+      identity,
+      facts,
+      orchVersion: facts.orchVersion,
+      logBounds: LOG_BOUNDS,
+      replaceAfterMs: REPLACE_AFTER_MS,
+    },
     image,
+    state: new ClusterState(),
     disk,
-    engines: new Engines([]),
+    engines,
     measure: usageMeter(dir.path),
     fatal: (reason) => {
       say(JSON.stringify(reason));
@@ -136,6 +150,8 @@ async function run(
     },
     log: say,
   });
+  // The network is made before the backend that serves its streams, which needs the network.
+  let backend: NodeBackend | null = null;
   const network = await createNetwork({
     key,
     listen: [...facts.addresses],
@@ -145,7 +161,10 @@ async function run(
       onPeerUp: (peer) => made.deliver({ kind: "peer-up", peer }),
       onPeerLost: (peer) => made.deliver({ kind: "peer-lost", peer }),
       onGossip: (from, payload) => made.gossip(from, payload),
-      onBulk: async function* () {},
+      onBulk: (_from, request, signal) => {
+        backend ??= new NodeBackend(made, network, engines, disk);
+        return backend.serve(request, signal);
+      },
       onJoin: (joiner, hello) =>
         admit(joiner, hello, made.node, (request, timeoutMs) => made.request(request, timeoutMs)),
     },
@@ -169,7 +188,7 @@ function answerClients(to: NodeDriver, socket: Socket): void {
   const cutter = new Cutter((bytes) =>
     takeFrame(bytes, (id, kind, body) => {
       void to.request(requestOf(kind, body), REQUEST_MS).then((response) => {
-        const done = isDone(response);
+        const done = response.kind === "ok";
         writer.add(encodeFrame(id, done ? FRAME.ok : FRAME.refused, bodyOf(kind, response)));
       });
     }),
@@ -183,10 +202,6 @@ function requestOf(kind: number, body: Buffer): Request {
   if (kind === FRAME.read) return { kind: "read", query: readQuery(key), stale: false };
   const command = writeCommand(key, body.subarray(KEY_BYTES));
   return { kind: "write", key: randomUUID(), command };
-}
-
-function isDone(response: Response): boolean {
-  return response.kind === "ok" || response.fault.code === REFUSED_WHEN_DONE;
 }
 
 const NOTHING = Buffer.alloc(0);
@@ -203,7 +218,7 @@ function answerParent(of: NodeDriver, at: number): void {
     void (async () => {
       switch (ask.kind) {
         case "status":
-          process.send?.(await statusOf(of, at));
+          process.send?.(statusOf(of, at));
           return;
         case "watch":
           if (ask.profile) {
@@ -232,15 +247,11 @@ function answerParent(of: NodeDriver, at: number): void {
   });
 }
 
-async function statusOf(of: NodeDriver, at: number): Promise<NodeStatus> {
+function statusOf(of: NodeDriver, at: number): NodeStatus {
   const { role, voters, ready } = of.node.local();
   const { clusterId, joinSecret } = of.node.replica.state;
   const secret = new Uint8Array(Buffer.from(joinSecret, "base64url"));
   const leads = role === "leader" && of.node.isManager;
-  if (leads && voters.length === 3 && !of.node.replica.state.jobs.has("bench")) {
-    const command = firstCommand(Buffer.alloc(VALUE_BYTES, "v"));
-    await of.request({ kind: "write", key: randomUUID(), command }, REQUEST_MS);
-  }
   const token = joinSecret === "" ? "" : formatToken({ clusterId, secret });
   return { port: at, token, leads, voters: voters.length, ready };
 }

@@ -133,6 +133,7 @@ function eventLine(event: EventView, names: ReadonlyMap<string, string>): string
 function eventSubject(event: EventView, names: ReadonlyMap<string, string>): string {
   if (event.type === "task") return `task ${event.slot ?? "-"} (${event.task ?? "-"})`;
   if (event.type === "node") return `node ${names.get(event.node ?? "") ?? event.node ?? "-"}`;
+  if (event.type === "config") return `config ${event.config ?? "-"}`;
   if (event.type === "cluster") return "cluster";
   return `job ${event.job ?? "-"}${event.service === null ? "" : `.${event.service}`}`;
 }

@@ -60,7 +60,7 @@ export type AnswerShape =
 /** One route. Paths are as in OpenAPI: `/v1/jobs/{name}`. */
 export interface Route {
   readonly id: string;
-  readonly method: "GET" | "PUT" | "POST";
+  readonly method: "GET" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly summary: string;
   /** Open routes need no token on TCP either. */
@@ -68,7 +68,10 @@ export interface Route {
   readonly params: z.ZodObject;
   readonly query: z.ZodObject;
   readonly headers: readonly HeaderName[];
+  /** Of the JSON that is sent; null: nothing is. */
   readonly body: z.ZodType | null;
+  /** The body is raw bytes, at most so many; null: it is none or JSON. */
+  readonly maxBytes: number | null;
   readonly answer: AnswerShape;
   /** The codes that it may answer with beyond those that every route has. */
   readonly faults: readonly ErrorCode[];
@@ -88,6 +91,8 @@ export interface Call<P, Q, B> {
   readonly params: P;
   readonly query: Q;
   readonly body: B;
+  /** The raw bytes of the body; empty where the route takes none. */
+  readonly bytes: Uint8Array;
   readonly key: string;
   readonly ifVersion: number | null;
   readonly lastEventId: EventPosition | null;
@@ -112,8 +117,9 @@ interface Definition<
   P extends z.ZodObject,
   Q extends z.ZodObject,
   B extends z.ZodType,
-> extends Omit<Route, "open" | "params" | "query" | "body" | "headers" | "run"> {
+> extends Omit<Route, "open" | "params" | "query" | "body" | "maxBytes" | "headers" | "run"> {
   readonly open?: true;
+  readonly maxBytes?: number;
   readonly params: P;
   readonly query: Q;
   readonly headers: readonly HeaderName[];
@@ -136,18 +142,34 @@ export function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.
   return {
     ...definition,
     open: definition.open ?? false,
+    maxBytes: definition.maxBytes ?? null,
     run: async (raw, context) => {
       const headers = headersOf(definition.headers, raw.headers);
       const params = parse("path", definition.params, raw.params);
       const query = parse("query", definition.query, raw.query);
       const body = definition.body === null ? null : parse("body", definition.body, raw.body);
+      const bytes = definition.maxBytes === undefined ? NO_BYTES : bytesOf(raw);
       const common = commonQuery.parse(query);
       const timeoutMs = common.timeout ?? headers.timeoutMs ?? DEFAULT_TIMEOUT_MS;
       const stale = common.consistency === "stale";
       const cluster = clusterOf(context.backend, timeoutMs, stale);
-      return definition.run({ params, query, body, ...headers, cluster }, context);
+      return definition.run({ params, query, body, bytes, ...headers, cluster }, context);
     },
   };
+}
+
+const NO_BYTES = new Uint8Array();
+
+/** Nothing at all is no content: it has to be said that the empty content is meant, with the type. */
+function bytesOf({ body }: RawCall): Uint8Array {
+  if (body instanceof Uint8Array) return body;
+  throw new OrchError(
+    fault(
+      "invalid",
+      "The request has no body.",
+      "Send the content with Content-Type: application/octet-stream; it may be empty.",
+    ),
+  );
 }
 
 function parse<S extends z.ZodType>(where: string, schema: S, raw: unknown): z.infer<S> {
@@ -169,10 +191,20 @@ function headersOf(
 } {
   const known = Object.fromEntries(names.map((name) => [name, raw[name]]));
   const parsed = parse("header", headersSchema, known);
+  const mustBeNew = parsed["if-none-match"] !== undefined;
+  if (mustBeNew && parsed["if-match"] !== undefined) {
+    throw new OrchError(
+      fault(
+        "invalid",
+        "header: If-Match and If-None-Match exclude each other",
+        "Send one of them.",
+      ),
+    );
+  }
   return {
     timeoutMs: parsed["orch-timeout"] ?? null,
     key: parsed["idempotency-key"] ?? crypto.randomUUID(),
-    ifVersion: parsed["if-match"] ?? null,
+    ifVersion: mustBeNew ? 0 : (parsed["if-match"] ?? null),
     lastEventId: parsed["last-event-id"] ?? null,
   };
 }

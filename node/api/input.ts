@@ -156,7 +156,11 @@ export const HEADERS = {
     .describe("Makes the write safe to repeat: the same key is applied once and answered alike"),
   "if-match": parsed(parseVersion, 'a version: 7 or "7"')
     .optional()
-    .describe("The version that the job must have now; 0: it must not exist"),
+    .describe("The version that the job or config must have now; 0: it must not exist"),
+  "if-none-match": z
+    .literal("*", "expected *")
+    .optional()
+    .describe("As If-Match: 0, the config must not exist; not together with If-Match"),
   "last-event-id": parsed(parseEventId, "the id of an event of this stream")
     .optional()
     .describe("The id of the last event that was received; wins over since"),

@@ -4,6 +4,7 @@ import type { LogLine } from "../../runtime/engine.ts";
 import type { Query, Request, Response, UserCommand } from "../core/request.ts";
 import type { JobSpec } from "../../state/spec.ts";
 import type {
+  ConfigContentView,
   EventView,
   JobView,
   LocalView,
@@ -30,6 +31,7 @@ export class MemoryBackend implements Backend {
   readonly eventLog: EventView[] = [];
   readonly #jobs = new Map<string, { spec: JobSpec; view: JobView }>();
   readonly #tasks = new Map<string, TaskView>();
+  readonly #configs = new Map<string, ConfigContentView>();
   readonly #output = new Map<string, LogLine[]>();
   readonly #answers = new Map<string, Response>();
   readonly #waiters = new Set<() => void>();
@@ -48,6 +50,9 @@ export class MemoryBackend implements Backend {
       return { kind: "refused", fault: fault(this.weather, "as the test wants it", "Try again.") };
     }
     if (request.kind === "read") return this.#read(request.query);
+    if (request.kind === "transfer") {
+      return { kind: "ok", index: this.#index, manager: "n1", body: { from: "n1" } };
+    }
     const known = this.#answers.get(request.key);
     if (known !== undefined) return known;
     const answer = this.#write(request.command);
@@ -183,6 +188,10 @@ export class MemoryBackend implements Backend {
         const newest = [...this.#tasks.values()].findLast((task) => task.slot === query.task);
         return this.#found("task", query.task, this.#tasks.get(query.task) ?? newest);
       }
+      case "configs":
+        return this.#ok([...this.#configs.values()].map(({ data: _data, ...view }) => view));
+      case "config":
+        return this.#found("config", query.config, this.#configs.get(query.config));
       case "cluster":
         return this.#ok({
           id: "cluster-1",
@@ -224,6 +233,14 @@ export class MemoryBackend implements Backend {
         this.#stopTasks(({ id }) => id === task.id);
         return this.#written(null, true);
       }
+      case "config-put":
+      case "config-remove":
+        return this.#writeConfig(command);
+      case "job-restore":
+      case "config-restore":
+      case "node-leave":
+      case "node-remove":
+        return this.#written(null, true);
       case "node-admit":
         throw new Error("the API admits no nodes");
       default:
@@ -234,18 +251,7 @@ export class MemoryBackend implements Backend {
   #put(spec: JobSpec, ifVersion: number | null): Response {
     const now = this.#jobs.get(spec.name);
     const version = now?.view.version ?? 0;
-    if (ifVersion !== null && ifVersion !== version) {
-      const details = { version };
-      return {
-        kind: "refused",
-        fault: fault(
-          "version-mismatch",
-          `${spec.name} is at version ${version}`,
-          "Read it again.",
-          details,
-        ),
-      };
-    }
+    if (ifVersion !== null && ifVersion !== version) return mismatch(spec.name, version);
     if (now !== undefined && JSON.stringify(now.spec) === JSON.stringify(spec))
       return this.#written(version, false);
     this.#index++;
@@ -263,6 +269,29 @@ export class MemoryBackend implements Backend {
     return this.#written(version + 1, true);
   }
 
+  #writeConfig(command: Extract<UserCommand, { kind: "config-put" | "config-remove" }>): Response {
+    const { name, ifVersion } = command;
+    const now = this.#configs.get(name);
+    const version = now?.version ?? 0;
+    if (ifVersion !== null && ifVersion !== version) return mismatch(name, version);
+    if (command.kind === "config-remove") {
+      if (now === undefined) return this.#found("config", name, undefined);
+      this.#configs.delete(name);
+      return this.#written(null, true);
+    }
+    this.#index++;
+    this.#configs.set(name, {
+      name,
+      version: version + 1,
+      sizeBytes: Math.floor((command.data.length * 3) / 4),
+      createdAt: now?.createdAt ?? TIME,
+      updatedAt: TIME,
+      modifiedIndex: this.#index,
+      data: command.data,
+    });
+    return this.#written(version + 1, true);
+  }
+
   #stopTasks(which: (task: TaskView) => boolean): void {
     this.#index++;
     for (const task of this.#tasks.values()) {
@@ -274,8 +303,9 @@ export class MemoryBackend implements Backend {
   }
 
   #note(type: EventView["type"], job: string | null, message: string, time: string = TIME): void {
-    const nobody = { service: null, slot: null, task: null, node: null, from: null, to: null };
-    this.eventLog.push({ index: this.#index, time, type, job, ...nobody, message });
+    const nobody = { service: null, slot: null, task: null, node: null, config: null };
+    const still = { from: null, to: null };
+    this.eventLog.push({ index: this.#index, time, type, job, ...nobody, ...still, message });
   }
 
   #written(version: number | null, changed: boolean): Response {
@@ -292,6 +322,12 @@ export class MemoryBackend implements Backend {
     const missing = fault("not-found", `There is no ${what} ${name}`, `List them: orch ${what} ls`);
     return { kind: "refused", fault: missing };
   }
+}
+
+function mismatch(name: string, version: number): Response {
+  const message = `${name} is at version ${version}`;
+  const details = { version };
+  return { kind: "refused", fault: fault("version-mismatch", message, "Read it again.", details) };
 }
 
 const TIME = "2026-01-02T03:04:05.678Z";

@@ -44,7 +44,7 @@ const openapi = z.strictObject({
   security: z.array(z.record(z.string(), z.array(z.string()))),
   paths: z.record(
     z.string().startsWith("/"),
-    z.partialRecord(z.enum(["get", "put", "post"]), operation),
+    z.partialRecord(z.enum(["get", "put", "post", "delete"]), operation),
   ),
   components: z.strictObject({
     securitySchemes: z.record(z.string(), schemaObject),
@@ -127,4 +127,20 @@ test("a write documents its headers, an open route no token", () => {
   expect(document.paths["/v1/jobs/{name}/stop"]?.post?.requestBody?.required).toBe(false);
   expect(document.paths["/healthz"]?.get?.security).toEqual([]);
   expect(document.paths["/readyz"]?.get?.security).toBeUndefined();
+});
+
+test("raw bytes are documented with their bound and the headers that guard them", () => {
+  const document = openapi.parse(JSON.parse(text));
+  const put = document.paths["/v1/configs/{name}"]?.put;
+  expect(put?.requestBody).toEqual({
+    required: true,
+    content: { "application/octet-stream": { schema: { maxLength: 512_000 } } },
+  });
+  const headers = put?.parameters.filter((parameter) => parameter.in === "header");
+  expect(headers?.map(({ name }) => name)).toEqual([
+    "orch-timeout",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+  ]);
 });

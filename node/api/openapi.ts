@@ -56,7 +56,6 @@ export function openapiDocument(routes: readonly Route[], orchVersion: string): 
 }
 
 function operation(route: Route): Json {
-  const body = route.body === null ? null : jsonSchema(route.body);
   return {
     operationId: route.id,
     summary: route.summary,
@@ -66,16 +65,20 @@ function operation(route: Route): Json {
       ...parametersOf(route.query, "query"),
       ...route.headers.map((name) => parameter(name, "header", HEADERS[name])),
     ],
-    ...(body === null
-      ? {}
-      : {
-          requestBody: {
-            required: !(route.body?.safeParse(undefined).success ?? false),
-            content: { "application/json": { schema: body } },
-          },
-        }),
+    ...requestBodyOf(route),
     responses: responsesOf(route),
   };
+}
+
+function requestBodyOf({ body, maxBytes }: Route): Json {
+  if (maxBytes !== null) {
+    const bytes = { "application/octet-stream": { schema: { maxLength: maxBytes } } };
+    return { requestBody: { required: true, content: bytes } };
+  }
+  if (body === null) return {};
+  const json = { "application/json": { schema: jsonSchema(body) } };
+  const required = !body.safeParse(undefined).success;
+  return { requestBody: { required, content: json } };
 }
 
 function parametersOf(schema: z.ZodObject, place: "path" | "query"): Json[] {

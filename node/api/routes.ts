@@ -3,6 +3,7 @@ import { taskId } from "../../state/ids.ts";
 import type { TaskView } from "../core/view-types.ts";
 import type { Answer, Cluster, Done, Route } from "./call.ts";
 import { json, route } from "./call.ts";
+import { CONFIG_ROUTES } from "./config-routes.ts";
 import { momentMs, QUERY } from "./input.ts";
 import { taskSchema, writeSchema } from "./schemas.ts";
 import { jobNameSchema } from "./spec-schema.ts";
@@ -377,6 +378,7 @@ export const ROUTES: readonly Route[] = [
   ...nodeRoutes,
   ...jobRoutes,
   ...taskRoutes,
+  ...CONFIG_ROUTES,
   ...clusterRoutes,
   ...ownRoutes,
 ];

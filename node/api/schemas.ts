@@ -4,6 +4,8 @@ import type { Fault } from "../../lib/errors.ts";
 import { TRANSITIONS } from "../../state/task.ts";
 import type {
   ClusterView,
+  ConfigContentView,
+  ConfigView,
   EventView,
   HealthView,
   JobPutView,
@@ -110,15 +112,32 @@ export const taskSchema: z.ZodType<TaskView> = z.object({
   finishedAt: time.nullable(),
 });
 
+const config = {
+  name: z.string(),
+  version: count.describe("Rises with each put; no name ever has the same one twice"),
+  sizeBytes: count,
+  createdAt: time,
+  updatedAt: time,
+  modifiedIndex: count.describe("The log index of the last put"),
+};
+
+export const configSchema: z.ZodType<ConfigView> = z.object(config);
+
+export const configContentSchema: z.ZodType<ConfigContentView> = z.object({
+  ...config,
+  data: z.string().describe("The content: base64url without padding"),
+});
+
 export const eventSchema: z.ZodType<EventView> = z.object({
   index: count,
   time,
-  type: z.enum(["task", "node", "job", "cluster"]),
+  type: z.enum(["task", "node", "job", "config", "cluster"]),
   job: z.string().nullable(),
   service: z.string().nullable(),
   slot: z.string().nullable(),
   task: z.string().nullable(),
   node: z.string().nullable(),
+  config: z.string().nullable(),
   from: z.string().nullable(),
   to: z.string().nullable(),
   message: z.string(),
@@ -143,7 +162,9 @@ export const clusterSchema: z.ZodType<ClusterView> = z.object({
 const write = {
   version: count
     .nullable()
-    .describe("Of the job, after the write; null when it was not about a job"),
+    .describe(
+      "Of the job or config, after the write; null when it was about neither, or removed it",
+    ),
   changed: z.boolean().describe("False when everything was so already"),
 };
 
@@ -220,6 +241,8 @@ export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   Job: jobSchema,
   Service: serviceSchema,
   Task: taskSchema,
+  Config: configSchema,
+  ConfigContent: configContentSchema,
   Event: eventSchema,
   Cluster: clusterSchema,
   Write: writeSchema,

@@ -29,6 +29,7 @@ const CODES: readonly ErrorCode[] = [
   "bug",
 ];
 const TOKEN = "admin-token-1";
+const OCTETS = { "content-type": "application/octet-stream" };
 const COMPOSE = `name: shop
 services:
   web:
@@ -112,7 +113,10 @@ async function submit(): Promise<string> {
 test("every route answers in the shape that the document says", async () => {
   const id = await submit();
   backend.print(id, "hello", 5);
-  const paths: Record<string, { readonly path: string; readonly body?: unknown }> = {
+  const paths: Record<
+    string,
+    { readonly path: string; readonly body?: unknown; readonly headers?: Record<string, string> }
+  > = {
     getNode: { path: "/v1/nodes/one" },
     getJob: { path: "/v1/jobs/shop" },
     putJob: { path: "/v1/jobs/again", body: { compose: COMPOSE } },
@@ -120,10 +124,14 @@ test("every route answers in the shape that the document says", async () => {
     getTask: { path: `/v1/tasks/${id}` },
     stopTask: { path: `/v1/tasks/${id}/stop` },
     getTaskLogs: { path: `/v1/tasks/${id}/logs` },
+    getConfig: { path: "/v1/configs/app" },
+    putConfig: { path: "/v1/configs/app", body: "x", headers: OCTETS },
+    deleteConfig: { path: "/v1/configs/app" },
   };
+  await call("PUT", "/v1/configs/app", "a", OCTETS);
   for (const route of ROUTES.filter(({ id: name }) => name !== "watchEvents")) {
-    const { path, body } = paths[route.id] ?? { path: route.path };
-    const reply = await call(route.method, path, body);
+    const { path, body, headers } = paths[route.id] ?? { path: route.path };
+    const reply = await call(route.method, path, body, headers);
     expect([route.id, reply.status]).toEqual([route.id, 200]);
     expect(reply.headers["cache-control"]).toBe("no-store");
     expect(declared(route.answer, reply)).toEqual(said(route.answer, reply));

@@ -198,15 +198,31 @@ function buildServer(shared: Shared, check: TokenCheck | null): FastifyInstance 
     const refusal = check(authorization);
     if (refusal !== null) throw new OrchError(refusal);
   });
-  app.setErrorHandler((error: FastifyError, _request, reply) => {
-    refuse(shared.counters, reply, frameworkFault(error));
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    refuse(shared.counters, reply, frameworkFault(error, maxBytesOf(request)));
   });
   app.setNotFoundHandler((request, reply) => refuse(shared.counters, reply, noRoute(request)));
-  for (const route of ROUTES) serve(app, route, shared);
+  for (const route of ROUTES) {
+    if (route.maxBytes === null) serve(app, route, shared);
+    else serveBytes(app, route, route.maxBytes, shared);
+  }
   return app;
 }
 
-/** The only type of body there is; a form, say, could be sent by any web page without asking. */
+/** A route whose body is raw bytes and nothing else: it has a parser of its own, and the others do not have it. */
+function serveBytes(app: FastifyInstance, route: Route, maxBytes: number, shared: Shared): void {
+  void app.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser(
+      "application/octet-stream",
+      { parseAs: "buffer", bodyLimit: maxBytes },
+      (_request, body, done) => done(null, body),
+    );
+    serve(scope, route, shared);
+  });
+}
+
+/** The only type of body there is, but for raw bytes; a form, say, could be sent by any web page without asking. */
 function onlyJson(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
@@ -219,7 +235,7 @@ function onlyJson(app: FastifyInstance): void {
 function serve(app: FastifyInstance, route: Route, shared: Shared): void {
   app.route({
     method: route.method,
-    url: route.path.replaceAll(/\{(\w+)\}/g, ":$1"),
+    url: urlOf(route),
     handler: async (request, reply) => {
       if (shared.waiting >= MAX_WAITING) throw overloaded("requests", MAX_WAITING);
       shared.waiting++;
@@ -238,6 +254,11 @@ function serve(app: FastifyInstance, route: Route, shared: Shared): void {
         .send(answer.text);
     },
   });
+}
+
+/** The path as Fastify writes it. */
+function urlOf(route: Route): string {
+  return route.path.replaceAll(/\{(\w+)\}/g, ":$1");
 }
 
 function overloaded(what: string, limit: number): OrchError {
@@ -300,23 +321,31 @@ function sinkOf(raw: ServerResponse): {
   };
 }
 
+/** How many raw bytes the request's route takes; null: it takes JSON. */
+function maxBytesOf({ method, routeOptions: { url } }: FastifyRequest): number | null {
+  const found = ROUTES.find((route) => route.method === method && urlOf(route) === url);
+  return found?.maxBytes ?? null;
+}
+
 /** The fault in whatever a route, a hook or the framework threw. */
-function frameworkFault(error: FastifyError | Error): Fault {
+function frameworkFault(error: FastifyError | Error, maxBytes: number | null = null): Fault {
   if (error instanceof OrchError) return error.fault;
   const code = "code" in error ? error.code : "";
   switch (code) {
     case "FST_ERR_CTP_BODY_TOO_LARGE":
       return fault(
         "too-large",
-        `The body is larger than ${MAX_BODY_BYTES} bytes.`,
-        "Send less; split the job into several.",
-        { limitBytes: MAX_BODY_BYTES },
+        `The body is larger than ${maxBytes ?? MAX_BODY_BYTES} bytes.`,
+        maxBytes === null
+          ? "Send less; split the job into several."
+          : "Send less; keep large files in a volume or an image.",
+        { limitBytes: maxBytes ?? MAX_BODY_BYTES },
       );
     case "FST_ERR_CTP_INVALID_MEDIA_TYPE":
       return fault(
         "invalid",
-        "The body is not sent as JSON.",
-        "Send it with Content-Type: application/json.",
+        maxBytes === null ? "The body is not sent as JSON." : "The body is not sent as raw bytes.",
+        `Send it with Content-Type: application/${maxBytes === null ? "json" : "octet-stream"}.`,
       );
     case "FST_ERR_CTP_EMPTY_JSON_BODY":
       return fault("invalid", "The body is empty.", "Leave Content-Type away, or send JSON.");

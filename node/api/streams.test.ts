@@ -41,7 +41,7 @@ const BOUNDS = { keepaliveMs: 60_000, stallMs: 60_000 };
 const NEVER = new AbortController().signal;
 
 function event(index: number, message: string): EventView {
-  const nobody = { job: null, service: null, slot: null, task: null, node: null };
+  const nobody = { job: null, service: null, slot: null, task: null, node: null, config: null };
   return {
     index,
     time: "2026-01-01T00:00:00Z",

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { Prng } from "../../lib/prng.ts";
+import { ClusterState } from "../../state/cluster.ts";
 import { idOf, nodeFacts } from "../../test/fixtures/cluster.ts";
 import { EMPTY_DISK } from "../storage.ts";
 import { bootstrap } from "./bootstrap.ts";
+import { LOG_BOUNDS } from "./defaults.ts";
 import { Replica } from "./replica.ts";
 
 const FACTS = nodeFacts("a", { labels: { zone: "eu" } });
@@ -26,7 +28,7 @@ describe("the disk of a cluster's first node", () => {
       hardState: { term: 1, vote: 0, commit: 3 },
       entries: write.entries,
     };
-    const replica = new Replica(1, image, new Prng(1));
+    const replica = new Replica(1, image, new ClusterState(), new Prng(1), LOG_BOUNDS);
     const { applied } = replica.take([]);
     expect(applied.map(({ outcome }) => outcome?.kind ?? null)).toEqual([null, "done", "done"]);
     expect(replica.membership).toMatchObject({ voters: [1], learners: [] });

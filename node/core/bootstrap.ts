@@ -32,7 +32,12 @@ export function bootstrap(
       kind: "conf",
       data: encodeChange({ changes: [{ op: "add-voter", id: raftId }] }),
     },
-    command(2, { kind: "cluster-init", clusterId, joinSecret }),
+    command(2, {
+      kind: "cluster-init",
+      clusterId,
+      joinSecret,
+      featureLevel: facts.featureLevel,
+    }),
     command(3, { kind: "node-admit", node, facts }),
   ];
   return {

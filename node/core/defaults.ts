@@ -21,6 +21,18 @@ export const SESSION_BROKEN_MS = 1_500;
 /** A new manager waits this long for sessions before it misses any. */
 export const SESSION_GRACE_MS = 4_000;
 
+/**
+ * A node makes a snapshot whenever it has applied this many entries since the last, and keeps the newest
+ * `keepEntries` of the log beside it, so that a follower that was away for a moment needs no snapshot.
+ */
+export const LOG_BOUNDS: { readonly snapshotEntries: number; readonly keepEntries: number } = {
+  snapshotEntries: 10_000,
+  keepEntries: 5_000,
+};
+
+/** While a follower fetches a snapshot no new one is made, up to this many times `snapshotEntries`: else it would never end. */
+export const SNAPSHOT_PATIENCE = 10;
+
 /** Two scheduling passes are at least this far apart, so that a burst of changes shares one. */
 export const PASS_MS = 20;
 
@@ -32,6 +44,33 @@ export const AUTOPILOT_MS = 500;
 
 /** A learner this close to the commit index is fit to vote. */
 export const CAUGHT_UP_ENTRIES = 100;
+
+/** Voters at most: each one more makes every write wait for more disks, and five outlive two losses. */
+export const VOTERS_MAX = 5;
+
+/** Learners kept beside the voters: one to take a lost voter's seat, one while the next is being taught. */
+export const STANDBYS = 2;
+
+/** A voter or standby away this long loses its seat: a machine restarts in less, and most partitions heal. */
+export const REPLACE_AFTER_MS = 30_000;
+
+/** A learner has been here this long before it votes: one that comes and goes would take the quorum with it. */
+export const STABLE_MS = 10_000;
+
+/** A new leader leaves healthy voters alone this long: it has not heard everyone yet. */
+export const LEADER_CALM_MS = 10_000;
+
+/** Healthy voters and standbys are exchanged this far apart: a new one has caught up and shown itself by then. */
+export const EXCHANGE_MS = 30_000;
+
+/** A node away this long is not counted in the cluster's size: no repair at night takes longer, a scale-down does. */
+export const GONE_AFTER_MS = 3_600_000;
+
+/** A node that was removed is let in for this long, to be told so: some round trips, also over a slow link. */
+export const DEPARTING_MS = 10_000;
+
+/** A node that was removed stops its containers first, but ends after this: the longest usual grace and a margin. */
+export const REMOVED_STOP_MS = 30_000;
 
 /** A tick this late means that this process stood still, not that the others were silent. */
 export const STALL_MS = 500;

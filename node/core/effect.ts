@@ -1,6 +1,7 @@
 import type { Fault } from "../../lib/errors.ts";
 import type { ContainerStatus, EngineStep, StepOutcome, Usage } from "../../runtime/engine.ts";
-import type { StateEvent } from "../../state/cluster.ts";
+import type { SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
+import type { ClusterState, StateEvent } from "../../state/cluster.ts";
 import type { NodeId, TaskId } from "../../state/ids.ts";
 import type { DiskWrite } from "../storage.ts";
 import type { Member, NodeMessage } from "./message.ts";
@@ -31,6 +32,16 @@ export type Event =
       readonly step: EngineStep["kind"];
       readonly outcome: StepOutcome;
     }
+  /** The snapshot of a `save-snapshot` is durable. */
+  | { readonly kind: "snapshot-saved"; readonly meta: SnapshotMeta }
+  /** A snapshot of a `fetch-snapshot` is whole and durable here; `state` is what it holds, the node's from now on. */
+  | {
+      readonly kind: "snapshot-fetched";
+      readonly meta: SnapshotMeta;
+      readonly state: ClusterState;
+    }
+  /** The node is about to end, or its operator wishes it: another is to lead, if one can. */
+  | { readonly kind: "hand-over" }
   | { readonly kind: "usage"; readonly usage: Usage }
   | { readonly kind: "gossip"; readonly from: NodeId; readonly digest: Digest }
   /** Go on with work that an `again` effect left. */
@@ -52,6 +63,16 @@ export type Effect =
   /** For those who watch the task log. */
   | { readonly kind: "events"; readonly events: readonly StateEvent[] }
   | { readonly kind: "gossip"; readonly digest: Digest }
+  /** The chunks are made as they are taken; nothing else may happen to the node in the midst of one. */
+  | {
+      readonly kind: "save-snapshot";
+      readonly meta: SnapshotMeta;
+      readonly chunks: Iterable<Uint8Array>;
+    }
+  /** Said again until it is there: passed over while a fetch is under way. */
+  | { readonly kind: "fetch-snapshot"; readonly from: NodeId; readonly id: SnapshotId }
+  /** For the operator's log: what the manager decided about the cluster itself, and why. */
+  | { readonly kind: "note"; readonly text: string }
   /** Call `continue` soon: there is more to do than one call should take. */
   | { readonly kind: "again" }
   /** This node cannot go on: end the process with the fault. */

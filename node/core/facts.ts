@@ -29,6 +29,7 @@ function outline(facts: NodeFacts): string {
     facts.publishAddress,
     facts.portRange,
     facts.orchVersion,
+    facts.featureLevel,
     facts.mayVote,
     facts.mayWork,
   ]);

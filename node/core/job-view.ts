@@ -14,7 +14,7 @@ interface Tally {
   failed: number;
   /** On the way up for the first time: no sign of trouble. */
   starting: number;
-  /** Replaced because it was rejected or lost: it should run, and did not come to it. */
+  /** Replaced because it was rejected, lost or orphaned: it should run, and did not come to it. */
   troubled: number;
   /** Still there though the service wants them no more. */
   stopping: number;
@@ -98,7 +98,7 @@ function tallyOf(service: ServiceSpec, slots: Slots, desired: number): Tally {
 }
 
 function cameToNothing(task: Task): boolean {
-  return task.state === "rejected" || task.state === "lost";
+  return task.state === "rejected" || task.state === "lost" || task.state === "orphaned";
 }
 
 function isFirstStart(task: Task): boolean {

@@ -1,22 +1,16 @@
 import { fault } from "../../lib/errors.ts";
 import type { Usage } from "../../runtime/engine.ts";
+import { NONE } from "../../consensus/message.ts";
 import { schedule } from "../../scheduler/schedule.ts";
 import type { Outcome } from "../../state/cluster.ts";
 import type { Command } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
-import { autopilot } from "./autopilot.ts";
-import {
-  AUTOPILOT_MS,
-  CAUGHT_UP_ENTRIES,
-  PASS_MS,
-  PLAN_STEPS,
-  STALL_MS,
-  TICK_MS,
-} from "./defaults.ts";
+import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import { sameFacts } from "./facts.ts";
 import type { ForwardOutcome, Member, NodeMessage } from "./message.ts";
+import { Pilot } from "./pilot.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
 import type { Query, Request, Response, UserCommand } from "./request.ts";
 import { SessionTable } from "./sessions.ts";
@@ -50,10 +44,12 @@ export interface ManagerContext {
   readonly self: NodeId;
   readonly replica: Replica;
   readonly orchVersion: string;
+  readonly replaceAfterMs: number;
   /** Peers whose stream is broken now, and since when: known from before this node managed. */
   readonly lostPeers: ReadonlyMap<NodeId, Millis>;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
   readonly send: (to: NodeId, message: NodeMessage) => void;
+  readonly note: (text: string) => void;
 }
 
 /**
@@ -68,6 +64,7 @@ export class Manager {
   readonly #waiting: Map<number, { readonly term: number; readonly waiter: Waiter }> = new Map();
   /** Reads by their number: first until a quorum confirms, then until their index is applied. */
   readonly #unconfirmed: Map<number, Read> = new Map();
+  readonly #transferring: { readonly from: NodeId; readonly id: number }[] = [];
   #confirmed: { readonly read: Read; readonly index: number }[] = [];
   #reads = 0;
   #planInFlight = false;
@@ -75,7 +72,7 @@ export class Manager {
   #lastPassMs: Millis = 0;
   #wakeAtMs: Millis | null = null;
   #lastTickMs: Millis;
-  #lastAutopilotMs: Millis;
+  readonly #pilot: Pilot;
   /** Liveness changes that were proposed and not applied yet. */
   readonly #judging: Set<NodeId> = new Set();
 
@@ -83,13 +80,66 @@ export class Manager {
     this.#context = context;
     this.#sessions = new SessionTable(now);
     this.#lastTickMs = now;
-    this.#lastAutopilotMs = now;
+    const { self, replica, replaceAfterMs } = context;
+    this.#pilot = new Pilot(
+      {
+        self,
+        replica,
+        replaceAfterMs,
+        hears: (node) => this.#sessions.has(node),
+        propose: (command) => this.#propose(command, null, this.#lastTickMs, { kind: "none" }),
+        note: context.note,
+      },
+      now,
+    );
   }
 
   /** Takes a request of any node; the outcome goes back to it, now or when it is applied. */
   request(from: NodeId, id: number, request: Request, now: Millis): void {
     if (request.kind === "write") this.#write(from, id, request.key, request.command, now);
-    else this.#read({ from, id, query: request.query });
+    else if (request.kind === "read") this.#read({ from, id, query: request.query });
+    else this.#transfer(from, id, request.node);
+  }
+
+  /** Answered when another leads, or when it has come to nothing. */
+  #transfer(from: NodeId, id: number, wanted: string | null): void {
+    const { replica } = this.#context;
+    const node = wanted === null ? undefined : replica.state.findNode(wanted);
+    if (wanted !== null && node === undefined) {
+      const reason = fault("not-found", `no node ${wanted} in this cluster`, "See `orch node ls`.");
+      this.#answer(from, id, { kind: "refused", fault: reason });
+      return;
+    }
+    if (node?.raftId === replica.raftId) {
+      const index = replica.raft.appliedIndex;
+      const body = { from: this.#context.self };
+      this.#answer(from, id, { kind: "ok", index, manager: this.#context.self, body });
+      return;
+    }
+    const isBegun =
+      node === undefined ? replica.handOver() : replica.raft.transfer(node.raftId).kind === "begun";
+    if (isBegun) {
+      this.#transferring.push({ from, id });
+      return;
+    }
+    const who =
+      node === undefined ? "no other voter is here to take over" : `${node.name} does not vote`;
+    const hint =
+      "`orch cluster status` says who votes; a cluster of fewer than three nodes has one voter.";
+    this.#answer(from, id, { kind: "refused", fault: fault("conflict", who, hint) });
+  }
+
+  /** Whoever was to take over has not, within an election timeout. */
+  #transferFailed(): void {
+    if (this.#transferring.length === 0 || this.#context.replica.raft.transferee !== NONE) return;
+    const reason = fault(
+      "unreachable",
+      "the other voter did not take over in time: this manager goes on",
+      "See `orch node ls` for nodes that are away, or name another.",
+    );
+    for (const { from, id } of this.#transferring.splice(0)) {
+      this.#answer(from, id, { kind: "refused", fault: reason });
+    }
   }
 
   #write(from: NodeId, id: number, key: string, command: UserCommand, now: Millis): void {
@@ -195,7 +245,11 @@ export class Manager {
   applied(entries: readonly AppliedEntry[], now: Millis): void {
     for (const { index, term, outcome, events } of entries) {
       if (outcome?.kind === "done" && outcome.changed) this.#stateChanged = true;
-      for (const { node } of events) if (node !== null) this.#sessions.touch(node);
+      for (const { node, to } of events) {
+        if (node === null) continue;
+        if (to === "left") this.#dismiss(node);
+        else this.#sessions.touch(node);
+      }
       const waiting = this.#waiting.get(index);
       if (waiting === undefined) continue;
       this.#waiting.delete(index);
@@ -206,6 +260,13 @@ export class Manager {
       this.#done(waiter, waiting.term === term ? outcome : null);
     }
     this.#answerReads();
+  }
+
+  /** The node is no member any more: it is told while it is still let in. */
+  #dismiss(node: NodeId): void {
+    const session = this.#sessions.sessionOf(node);
+    if (session !== null) this.#context.send(node, { kind: "session-removed", session });
+    this.#sessions.delete(node);
   }
 
   #done(waiter: Waiter, outcome: Outcome | null): void {
@@ -332,10 +393,8 @@ export class Manager {
     // This process itself stood still: what it did not hear meanwhile says nothing about others.
     if (gapMs > STALL_MS) this.#sessions.forgive(gapMs);
     this.#judgeAll(now);
-    if (now - this.#lastAutopilotMs >= AUTOPILOT_MS) {
-      this.#lastAutopilotMs = now;
-      this.#chooseVoters();
-    }
+    this.#transferFailed();
+    this.#pilot.tick(now);
   }
 
   #judgeAll(now: Millis): void {
@@ -353,24 +412,6 @@ export class Manager {
     const command: Command = { kind: "node-liveness", node, liveness };
     if (this.#propose(command, null, now, { kind: "liveness", node })) this.#judging.add(node);
     if (liveness === "down") this.#sessions.delete(node);
-  }
-
-  #chooseVoters(): void {
-    const { replica, self } = this.#context;
-    if (replica.raft.changePending) return;
-    const { commitIndex } = replica.raft;
-    const candidates = [...replica.state.nodes.values()].map((node) => {
-      const progress = replica.raft.progressOf(node.raftId);
-      const heard = node.id === self || this.#sessions.has(node.id);
-      return {
-        raftId: node.raftId,
-        alive: node.liveness === "ready" && heard,
-        mayVote: node.mayVote,
-        caughtUp: progress !== undefined && progress.match + CAUGHT_UP_ENTRIES >= commitIndex,
-      };
-    });
-    const change = autopilot(replica.membership, candidates);
-    if (change !== null) replica.proposeChange(change);
   }
 
   /** Runs the scheduler when there may be work: one plan in flight, at most one pass in PASS_MS. */
@@ -400,6 +441,11 @@ export class Manager {
   resign(): void {
     for (const { waiter } of this.#waiting.values()) {
       if (waiter.kind === "request") this.#tryAgain(waiter.from, waiter.id, true);
+    }
+    const { appliedIndex: index } = this.#context.replica.raft;
+    for (const { from, id } of this.#transferring) {
+      const body = { from: this.#context.self };
+      this.#answer(from, id, { kind: "ok", index, manager: null, body });
     }
     const reads = [...this.#unconfirmed.values(), ...this.#confirmed.map(({ read }) => read)];
     for (const { from, id } of reads) this.#tryAgain(from, id, false);

@@ -19,6 +19,8 @@ export interface Member {
 /** What nodes say to each other, besides the join. All of it may be lost, and none of it is trusted to be new. */
 export type NodeMessage =
   | { readonly kind: "raft"; readonly clusterId: string; readonly message: Message }
+  /** An answer to Raft under an id that its node has lost for ever: whoever still has it must stop. */
+  | { readonly kind: "removed"; readonly raftId: number }
   /** A worker asks the manager for its assignments. `session`: its own number, higher each time. */
   | {
       readonly kind: "session-open";

@@ -2,10 +2,11 @@ import { describe, expect, it } from "vitest";
 import { encodeChange } from "../../consensus/membership.ts";
 import type { Entry, HardState, Message } from "../../consensus/message.ts";
 import { Prng } from "../../lib/prng.ts";
-import { encodeEnvelope } from "../../state/cluster.ts";
+import { ClusterState, encodeEnvelope } from "../../state/cluster.ts";
 import { idOf, nodeFacts } from "../../test/fixtures/cluster.ts";
 import { EMPTY_DISK, type Identity } from "../storage.ts";
 import { bootstrap } from "./bootstrap.ts";
+import { LOG_BOUNDS } from "./defaults.ts";
 import { Replica, type ReplicaOutput } from "./replica.ts";
 
 const IDENTITY: Identity = { clusterId: "c1", node: idOf("b"), raftId: 2, peers: [] };
@@ -35,7 +36,7 @@ class Follower {
       entries,
       hardState: { term: 1, vote: 0, commit: 1, ...hardState },
     };
-    this.replica = new Replica(2, image, new Prng(2));
+    this.replica = new Replica(2, image, new ClusterState(), new Prng(2), LOG_BOUNDS);
     this.output = this.take();
   }
 
@@ -130,6 +131,7 @@ describe("writes", () => {
     expect(persist?.data).toEqual({
       identity: IDENTITY,
       hardState: null,
+      cut: null,
       entries: [],
       worker: WORKER,
     });
@@ -241,7 +243,7 @@ describe("a lone voter", () => {
   it("may decide once an entry of its own term is durable and applied", () => {
     const { hardState, entries } = bootstrap("c1", "secret", idOf("a"), nodeFacts("a"), 1);
     const image = { ...EMPTY_DISK, hardState: hardState ?? EMPTY_DISK.hardState, entries };
-    const replica = new Replica(1, image, new Prng(1));
+    const replica = new Replica(1, image, new ClusterState(), new Prng(1), LOG_BOUNDS);
     replica.take([]);
     replica.raft.campaign();
     expect(replica.take([]).persist).toMatchObject({ data: { hardState: { term: 2, vote: 1 } } });

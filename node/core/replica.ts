@@ -1,20 +1,22 @@
-import { assert } from "../../lib/assert.ts";
+import { assert, present } from "../../lib/assert.ts";
 import type { Prng } from "../../lib/prng.ts";
-import type { ConfChange, Membership } from "../../consensus/membership.ts";
+import type { LogCut, SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
+import { type ConfChange, type Membership, isMember, isVoter } from "../../consensus/membership.ts";
 import type { Entry, Message } from "../../consensus/message.ts";
 import { type ProposeOutcome, Raft, type Ready, type WriteMark } from "../../consensus/raft.ts";
 import type { RaftConfig } from "../../consensus/raft-state.ts";
 import type { WorkerMemory } from "../../runtime/worker-memory.ts";
 import {
-  ClusterState,
+  type ClusterState,
   type Outcome,
   type StateEvent,
   decodeEnvelope,
   encodeEnvelope,
 } from "../../state/cluster.ts";
 import type { Envelope } from "../../state/command.ts";
-import type { DiskImage, DiskWrite, Identity } from "../storage.ts";
-import { ELECTION_TICKS, HEARTBEAT_TICKS } from "./defaults.ts";
+import { snapshotChunks } from "../../state/snapshot.ts";
+import { type DiskImage, type DiskWrite, type Identity, NO_WRITE } from "../storage.ts";
+import { ELECTION_TICKS, HEARTBEAT_TICKS, type LOG_BOUNDS, SNAPSHOT_PATIENCE } from "./defaults.ts";
 
 /** What became of one log entry when it was applied. */
 export interface AppliedEntry {
@@ -30,6 +32,10 @@ export interface ReplicaOutput {
   readonly messages: readonly Message[];
   readonly applied: readonly AppliedEntry[];
   readonly reads: readonly { readonly id: number; readonly index: number }[];
+  /** To be made durable beside the log; `saved` must follow. */
+  readonly save: { readonly meta: SnapshotMeta; readonly chunks: Iterable<Uint8Array> } | null;
+  /** To be fetched from that node, if that is not under way; `fetched` must follow when it succeeds. */
+  readonly wanted: Ready["wanted"];
   /** Committed entries wait that this call did not get to. */
   readonly more: boolean;
 }
@@ -43,11 +49,15 @@ const RAFT_BOUNDS = {
   maxUncommittedBytes: 64 << 20,
   /** Applied in one call: a few milliseconds' worth. */
   maxApply: 200,
+  maxApplyBytes: 4 << 20,
+  /** More than a burst, less than what takes seconds to apply. */
+  maxApplyLag: 5_000,
 } as const;
 
 interface Batch {
   identity: Identity | null;
   hardState: DiskWrite["hardState"];
+  cut: LogCut | null;
   entries: readonly Entry[];
   worker: WorkerMemory | null;
   /** To leave when the batch is durable. */
@@ -56,11 +66,12 @@ interface Batch {
 }
 
 function emptyBatch(): Batch {
-  return { identity: null, hardState: null, entries: [], worker: null, messages: [], mark: null };
+  return { ...NO_WRITE, messages: [], mark: null };
 }
 
 function hasWrite(batch: Batch): boolean {
   const { identity, hardState, entries, worker } = batch;
+  // A cut comes with a hard state.
   return identity !== null || hardState !== null || entries.length > 0 || worker !== null;
 }
 
@@ -72,12 +83,22 @@ function hasWrite(batch: Batch): boolean {
 export class Replica {
   readonly raft: Raft;
   readonly raftId: number;
-  readonly state: ClusterState = new ClusterState();
-  #inFlight: { write: number; batch: Batch } | null = null;
+  readonly #bounds: typeof LOG_BOUNDS;
+  #state: ClusterState;
+  #inFlight: { write: number; batch: Batch; ticks: number } | null = null;
   #next: Batch = emptyBatch();
   #writes = 0;
+  /** The snapshot that is being made durable. */
+  #saving: SnapshotId | null = null;
 
-  constructor(raftId: number, image: DiskImage, prng: Prng) {
+  /** `state`: what the image's snapshot holds; an empty one without. */
+  constructor(
+    raftId: number,
+    image: DiskImage,
+    state: ClusterState,
+    prng: Prng,
+    bounds: typeof LOG_BOUNDS,
+  ) {
     const config: RaftConfig = {
       id: raftId,
       electionTicks: ELECTION_TICKS,
@@ -85,7 +106,27 @@ export class Replica {
       ...RAFT_BOUNDS,
     };
     this.raftId = raftId;
-    this.raft = new Raft(config, prng, image.hardState, image.entries);
+    this.#bounds = bounds;
+    this.#state = state;
+    this.raft = new Raft(config, prng, image);
+  }
+
+  /** Another object once a snapshot takes its place: not to be kept. */
+  get state(): ClusterState {
+    return this.#state;
+  }
+
+  /**
+   * One unit of time. A leader whose disk has not done a write for as long as an election takes gives up: its
+   * heartbeats would go on and hold everybody up (etcd#13527).
+   */
+  tick(): void {
+    this.raft.tick();
+    if (this.#inFlight === null) return;
+    this.#inFlight.ticks += 1;
+    const { voters, outgoing } = this.membership;
+    const isAlone = voters.length === 1 && outgoing.length === 0;
+    if (this.#inFlight.ticks >= ELECTION_TICKS && !isAlone) this.raft.abdicate();
   }
 
   /** Whether it leads and has applied everything that earlier leaders committed: only then it may decide. */
@@ -96,9 +137,7 @@ export class Replica {
 
   /** Whether it takes part in the log now, as far as it knows. */
   get holdsLog(): boolean {
-    const { voters, outgoing, learners } = this.raft.membership;
-    const id = this.raftId;
-    return voters.includes(id) || outgoing.includes(id) || learners.includes(id);
+    return isMember(this.raft.membership, this.raftId);
   }
 
   propose(envelope: Envelope): ProposeOutcome {
@@ -141,10 +180,12 @@ export class Replica {
     const applied: AppliedEntry[] = [];
     const reads: { id: number; index: number }[] = [];
     let budget: number = RAFT_BOUNDS.maxApply;
+    let wanted: Ready["wanted"] = null;
     for (;;) {
       const ready = this.raft.ready();
       messages.push(...ready.messages);
       reads.push(...ready.reads);
+      wanted = ready.wanted ?? wanted;
       this.#enqueue(ready);
       for (const entry of ready.committed) applied.push(this.#apply(entry));
       budget -= ready.committed.length;
@@ -152,12 +193,60 @@ export class Replica {
       if (budget <= 0) break;
       if (ready.committed.length === 0 && !released) break;
     }
-    return { persist: this.#flush(), messages, applied, reads, more: budget <= 0 };
+    const more = budget <= 0;
+    return { persist: this.#flush(), messages, applied, reads, save: this.#save(), wanted, more };
+  }
+
+  /** A snapshot of what is applied, when it is time for one. */
+  #save(): ReplicaOutput["save"] {
+    const { raft } = this;
+    const index = raft.appliedIndex;
+    const since = index - (raft.snapshot?.index ?? 0);
+    if (this.#saving !== null || since < this.#bounds.snapshotEntries) return null;
+    const isFetching = raft.followers().some((id) => {
+      const progress = raft.progressOf(id);
+      return progress?.state === "snapshot" && progress.recentlyActive;
+    });
+    if (isFetching && since < this.#bounds.snapshotEntries * SNAPSHOT_PATIENCE) return null;
+    const term = present(raft.termAt(index), "what was applied last is in the log");
+    const meta = { index, term, membership: raft.membership };
+    this.#saving = meta;
+    return { meta, chunks: snapshotChunks(this.#state.freeze()) };
+  }
+
+  /** The snapshot is durable: the log's beginning goes. */
+  saved(meta: SnapshotMeta): void {
+    assert(this.#saving?.index === meta.index, "a snapshot is saved when it was asked for");
+    this.#saving = null;
+    this.raft.compact(meta, meta.index - this.#bounds.keepEntries);
+  }
+
+  /** Has the voter that is most up to date lead in this one's place. Returns whether there is one to ask. */
+  handOver(): boolean {
+    const { raft } = this;
+    let best = { id: 0, match: -1 };
+    for (const id of raft.followers()) {
+      const progress = raft.progressOf(id);
+      if (progress?.recentlyActive !== true || !isVoter(raft.membership, id)) continue;
+      if (progress.match > best.match) best = { id, match: progress.match };
+    }
+    return best.id !== 0 && raft.transfer(best.id).kind === "begun";
+  }
+
+  /** A snapshot that was wanted is durable here: the state begins anew from it, unless it is behind by now. */
+  fetched(meta: SnapshotMeta, state: ClusterState): void {
+    if (this.raft.restore(meta)) this.#state = state;
   }
 
   #enqueue(ready: Ready): void {
     const next = this.#next;
     if (ready.hardState !== null) next.hardState = ready.hardState;
+    if (ready.cut !== null) {
+      // A snapshot of its own may be done before the other node's, which it goes beyond, is on the disk: the
+      // next one will take its place.
+      if (ready.cut.dropLog || next.cut?.dropLog !== true) next.cut = ready.cut;
+      if (ready.cut.dropLog) next.entries = [];
+    }
     const [first] = ready.entries;
     if (first !== undefined) {
       next.entries = [...next.entries.filter(({ index }) => index < first.index), ...ready.entries];
@@ -192,9 +281,9 @@ export class Replica {
     this.#writes += 1;
     const batch = this.#next;
     this.#next = emptyBatch();
-    this.#inFlight = { write: this.#writes, batch };
-    const { identity, hardState, entries, worker } = batch;
-    return { write: this.#writes, data: { identity, hardState, cut: null, entries, worker } };
+    this.#inFlight = { write: this.#writes, batch, ticks: 0 };
+    const { identity, hardState, cut, entries, worker } = batch;
+    return { write: this.#writes, data: { identity, hardState, cut, entries, worker } };
   }
 
   #apply(entry: Entry): AppliedEntry {
@@ -203,7 +292,7 @@ export class Replica {
       this.raft.applied(entry);
       return { index, term, outcome: null, events: [] };
     }
-    const { outcome, events } = this.state.apply(index, decodeEnvelope(entry.data));
+    const { outcome, events } = this.#state.apply(index, decodeEnvelope(entry.data));
     this.raft.applied(entry);
     return { index, term, outcome, events };
   }

@@ -9,12 +9,26 @@ export type Request =
    */
   | { readonly kind: "write"; readonly key: string; readonly command: UserCommand }
   /** A read: linearizable, unless `stale`: then from what the asked node knows. */
-  | { readonly kind: "read"; readonly query: Query; readonly stale: boolean };
+  | { readonly kind: "read"; readonly query: Query; readonly stale: boolean }
+  /** Another node is to manage: this one, by id or name, or (null) the voter that is most up to date. */
+  | { readonly kind: "transfer"; readonly node: string | null };
 
 /** The commands that a request may carry; all others are the manager's own. */
 export type UserCommand = Extract<
   Command,
-  { kind: "job-put" | "job-stop" | "task-stop" | "node-admit" }
+  {
+    kind:
+      | "job-put"
+      | "job-stop"
+      | "job-restore"
+      | "task-stop"
+      | "config-put"
+      | "config-remove"
+      | "config-restore"
+      | "node-admit"
+      | "node-leave"
+      | "node-remove";
+  }
 >;
 
 export type Query =
@@ -33,6 +47,8 @@ export type Query =
     }
   /** By task id, or by slot name: its newest task. */
   | { readonly kind: "task"; readonly task: string }
+  | { readonly kind: "configs" }
+  | { readonly kind: "config"; readonly config: string }
   | { readonly kind: "cluster" }
   | { readonly kind: "token" };
 

@@ -137,6 +137,11 @@ export class SessionClient {
     return set;
   }
 
+  /** Whether that is the session that this node opened last, with that node. */
+  isCurrent(from: NodeId, session: number): boolean {
+    return session === this.#session && from === this.#manager;
+  }
+
   heard(from: NodeId, session: number, now: Millis): void {
     if (session === this.#session && from === this.#manager) this.#heardAtMs = now;
   }

@@ -122,7 +122,12 @@ class Manager {
   stamp = 1;
 
   constructor() {
-    this.cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "secret" });
+    this.cluster.apply({
+      kind: "cluster-init",
+      clusterId: "c1",
+      joinSecret: "secret",
+      featureLevel: 1,
+    });
     this.cluster.admit("a");
     this.cluster.put("web", serviceSpec("front"));
     this.cluster.settle();

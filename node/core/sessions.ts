@@ -108,6 +108,11 @@ export class SessionTable {
     return this.#sessions.has(node);
   }
 
+  /** The number of the node's session; null: it has none. */
+  sessionOf(node: NodeId): number | null {
+    return this.#sessions.get(node)?.session ?? null;
+  }
+
   delete(node: NodeId): void {
     this.#sessions.delete(node);
     this.#expected.delete(node);

@@ -89,17 +89,36 @@ export interface TaskView {
   readonly finishedAt: string | null;
 }
 
+/** A config without its content. */
+export interface ConfigView {
+  readonly name: string;
+  /** Rises with each put; no name ever has the same one twice. */
+  readonly version: number;
+  readonly sizeBytes: number;
+  readonly createdAt: string;
+  readonly updatedAt: string;
+  /** The log index of the last put. */
+  readonly modifiedIndex: number;
+}
+
+export interface ConfigContentView extends ConfigView {
+  /** The content: base64url without padding. */
+  readonly data: string;
+}
+
 /** One line of the replicated task log. */
 export interface EventView {
   readonly index: number;
   readonly time: string;
-  /** `task`, `node`, `job`, `cluster`: what the line is about. */
-  readonly type: "task" | "node" | "job" | "cluster";
+  /** What the line is about; a later version may have more of them. */
+  readonly type: "task" | "node" | "job" | "config" | "cluster";
   readonly job: string | null;
   readonly service: string | null;
   readonly slot: string | null;
   readonly task: string | null;
   readonly node: string | null;
+  /** A config's name. */
+  readonly config: string | null;
   /** The state before and after, where it is a transition. */
   readonly from: string | null;
   readonly to: string | null;
@@ -125,7 +144,7 @@ export interface ClusterView {
 
 /** The answer to a write. */
 export interface WriteView {
-  /** Of the job, after the write; null when the write was not about a job. */
+  /** Of the job or config, after the write; null when the write was about neither, or removed it. */
   readonly version: number | null;
   /** Whether anything changed: the same file submitted twice changes nothing. */
   readonly changed: boolean;

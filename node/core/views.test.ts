@@ -30,7 +30,7 @@ function ask(cluster: TestCluster, query: Asked): unknown {
 /** Nodes a, b, c; jobs `web` (3 tasks of `front`) and `api` (1 of `front_end`). */
 function busy(): TestCluster {
   const cluster = new TestCluster();
-  cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "secret" });
+  cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "secret", featureLevel: 1 });
   cluster.admit("c", "b", "a");
   const port = { container: 80, host: 8080, protocol: "tcp" } as const;
   cluster.put("web", serviceSpec("front", { replicas: 3, ports: [port] }));
@@ -77,6 +77,17 @@ describe("nodes", () => {
     expect(ask(cluster, { kind: "node", node: "id-b" })).toMatchObject({ name: "b" });
     expect(ask(cluster, { kind: "node", node: "bb" })).toMatchObject({ code: "not-found" });
   });
+});
+
+it("a node that leaves is draining, unless worse is to be said of it", () => {
+  const cluster = busy();
+  for (const name of ["a", "b", "c"]) cluster.apply({ kind: "node-leave", node: idOf(name) });
+  cluster.liveness("c", "down");
+  expect(ask(cluster, { kind: "nodes" })).toMatchObject([
+    { name: "a", status: "draining" },
+    { name: "b", status: "suspect" },
+    { name: "c", status: "down" },
+  ]);
 });
 
 describe("the cluster", () => {
@@ -290,6 +301,45 @@ describe("a job", () => {
   });
 });
 
+function configured(): TestCluster {
+  const cluster = new TestCluster();
+  for (const [name, data] of [
+    ["db", "AAEC"],
+    ["app", ""],
+    ["db", "_-8"],
+  ] as const) {
+    cluster.apply({ kind: "config-put", name, data, ifVersion: null });
+    cluster.now += 1000;
+  }
+  return cluster;
+}
+
+describe("configs", () => {
+  const db = {
+    name: "db",
+    version: 2,
+    sizeBytes: 2,
+    createdAt: "1970-01-01T00:16:40.000Z",
+    updatedAt: "1970-01-01T00:16:42.000Z",
+    modifiedIndex: 3,
+  };
+
+  it("are listed by name without their content", () => {
+    expect(ask(configured(), { kind: "configs" })).toEqual([
+      expect.objectContaining({ name: "app", version: 1, sizeBytes: 0 }),
+      db,
+    ]);
+  });
+
+  it("are shown with their content; one that is not there is said, with a likely name", () => {
+    expect(ask(configured(), { kind: "config", config: "db" })).toEqual({ ...db, data: "_-8" });
+    expect(ask(configured(), { kind: "config", config: "apq" })).toMatchObject({
+      code: "not-found",
+      hint: expect.stringContaining('"app"'),
+    });
+  });
+});
+
 describe("times and events", () => {
   it("writes times as Date does", () => {
     fc.assert(
@@ -316,6 +366,7 @@ describe("times and events", () => {
         slot: null,
         task: null,
         node: "id-a",
+        config: null,
         from: null,
         to: "ready",
         message: "a joined",

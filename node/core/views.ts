@@ -2,6 +2,7 @@ import type { Fault } from "../../lib/errors.ts";
 import { fault } from "../../lib/errors.ts";
 import { unreachable } from "../../lib/assert.ts";
 import type { ClusterState, StateEvent } from "../../state/cluster.ts";
+import { type Config, configBytes } from "../../state/config.ts";
 import type { NodeId } from "../../state/ids.ts";
 import { slotName, taskId } from "../../state/ids.ts";
 import type { NodeRecord } from "../../state/node-record.ts";
@@ -14,6 +15,8 @@ import { jobView } from "./job-view.ts";
 import type { Query } from "./request.ts";
 import type {
   ClusterView,
+  ConfigContentView,
+  ConfigView,
   EventView,
   NodeView,
   ResourcesView,
@@ -71,6 +74,14 @@ export function answer(
       const task = state.tasks.get(taskId(query.task)) ?? newestOfSlot(state, query.task);
       return task === undefined ? noSuchTask(query.task) : ok(taskView(state, task));
     }
+    case "configs":
+      return ok([...state.configs.values()].toSorted(byName).map(configView));
+    case "config": {
+      const config = state.configs.get(query.config);
+      return config === undefined
+        ? noSuchConfig(state, query.config)
+        : ok({ ...configView(config), data: config.data } satisfies ConfigContentView);
+    }
     case "cluster":
       return ok(clusterView(state, context));
     default:
@@ -83,7 +94,7 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
   return {
     id: node.id,
     name: node.name,
-    status: node.liveness === "down" ? "down" : context.suspect(node.id) ? "suspect" : "ready",
+    status: statusOf(node, context),
     role: context.voters.has(node.raftId)
       ? "voter"
       : context.learners.has(node.raftId)
@@ -102,6 +113,12 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
     driver: node.drivers.join(","),
     joinedAt: isoTime(node.joinedAtMs),
   };
+}
+
+function statusOf(node: NodeRecord, context: ViewContext): NodeView["status"] {
+  if (node.liveness === "down") return "down";
+  if (context.suspect(node.id)) return "suspect";
+  return node.leaving ? "draining" : "ready";
 }
 
 /** Where people reach a node's published ports: where it listens, or, if that is everywhere, where it is known. */
@@ -136,6 +153,17 @@ export function taskView(state: ClusterState, task: Task): TaskView {
     createdAt: isoTime(task.createdAtMs),
     startedAt: isoTimeOrNull(task.startedAtMs),
     finishedAt: isoTimeOrNull(task.finishedAtMs),
+  };
+}
+
+function configView(config: Config): ConfigView {
+  return {
+    name: config.name,
+    version: config.version,
+    sizeBytes: configBytes(config.data),
+    createdAt: isoTime(config.createdAtMs),
+    updatedAt: isoTime(config.updatedAtMs),
+    modifiedIndex: config.modifiedIndex,
   };
 }
 
@@ -231,6 +259,11 @@ function noSuchNode(state: ClusterState, node: string): Answer {
 function noSuchJob(state: ClusterState, job: string): Answer {
   const hint = didYouMean(job, state.jobs.keys(), "orch job ls");
   return { kind: "refused", fault: fault("not-found", `no job "${job}"`, hint, { job }) };
+}
+
+function noSuchConfig(state: ClusterState, config: string): Answer {
+  const hint = didYouMean(config, state.configs.keys(), "orch config ls");
+  return { kind: "refused", fault: fault("not-found", `no config "${config}"`, hint, { config }) };
 }
 
 function noSuchTask(task: string): Answer {

@@ -1,27 +1,14 @@
 import { afterEach, describe, expect, test } from "vitest";
-import type { Entry } from "../../consensus/message.ts";
 import { Prng } from "../../lib/prng.ts";
-import { EMPTY_DISK } from "../../node/storage.ts";
-import type { Disk, DiskImage, DiskWrite, Identity } from "../../node/storage.ts";
+import { afterWrite, EMPTY_DISK, NO_WRITE } from "../../node/storage.ts";
+import type { DiskImage, DiskWrite, Identity } from "../../node/storage.ts";
 import type { WorkerMemory } from "../../runtime/worker-memory.ts";
 import { nodeId, taskId } from "../../state/ids.ts";
+import { chunksOf, entriesFrom, entryAt, metaAt, snapshotOf } from "./disk-data.ts";
+import type { DiskHarness } from "./disk-data.ts";
+import { inboxCompliance } from "./disk-inbox.ts";
+import { snapshotCompliance } from "./disk-snapshots.ts";
 
-export interface OpenedDisk {
-  readonly disk: Disk;
-  readonly image: DiskImage;
-}
-
-/** What any implementation of the Disk port must be able to do for these tests. */
-export interface DiskHarness {
-  /** Opens the disk: a new one at first, later what the last one left. */
-  readonly open: () => Promise<OpenedDisk>;
-  /** Ends the disk as a killed process would, writes in flight included. Nobody has closed it. */
-  readonly crash: (disk: Disk) => Promise<void>;
-  /** Removes every trace. */
-  readonly end: () => Promise<void>;
-}
-
-const NOTHING: DiskWrite = { identity: null, hardState: null, entries: [], worker: null };
 const MEBIBYTE = 1024 * 1024;
 
 const IDENTITY: Identity = {
@@ -64,21 +51,9 @@ const WORKER: WorkerMemory = {
   reports: [],
 };
 
-/** An entry whose data follows from its index and term, so that a mix-up shows. */
-export function entryAt(index: number, term: number, bytes: number): Entry {
-  const prng = new Prng(index * 1000 + term);
-  const data = new Uint8Array(bytes);
-  for (let at = 0; at < bytes; at++) data[at] = at < 64 ? prng.below(256) : (at * term) & 0xff;
-  return { term, index, kind: index % 5 === 0 ? "conf" : "normal", data };
-}
-
-function entriesFrom(first: number, count: number, term: number): Entry[] {
-  return Array.from({ length: count }, (_, at) => entryAt(first + at, term, 40));
-}
-
 function append(first: number, count: number, term: number): DiskWrite {
   const entries = entriesFrom(first, count, term);
-  return { ...NOTHING, entries, hardState: { term, vote: 1, commit: 0 } };
+  return { ...NO_WRITE, entries, hardState: { term, vote: 1, commit: 0 } };
 }
 
 /** The tests that hold for every implementation of the Disk port. */
@@ -110,20 +85,21 @@ export function diskCompliance(name: string, make: () => Promise<DiskHarness>): 
       const { disk } = await harness.open();
       const hardState = { term: 3, vote: 2, commit: 4 };
       const entries = [...entriesFrom(1, 3, 2), ...entriesFrom(4, 3, 3)];
-      await disk.write({ identity: IDENTITY, hardState, entries, worker: WORKER });
+      const write = { ...NO_WRITE, identity: IDENTITY, hardState, entries, worker: WORKER };
+      await disk.write(write);
       await (how === "close" ? disk.close() : harness.crash(disk));
       const { image } = await harness.open();
-      expect(image).toEqual({ identity: IDENTITY, hardState, entries, worker: WORKER });
+      expect(image).toEqual(afterWrite(EMPTY_DISK, write));
     });
 
     test("each part alone leaves the others as they are", async () => {
       const harness = await start();
       let { disk } = await harness.open();
       const parts: DiskWrite[] = [
-        { ...NOTHING, identity: IDENTITY },
-        { ...NOTHING, hardState: { term: 9, vote: 7, commit: 0 } },
-        { ...NOTHING, entries: entriesFrom(1, 2, 9) },
-        { ...NOTHING, worker: WORKER },
+        { ...NO_WRITE, identity: IDENTITY },
+        { ...NO_WRITE, hardState: { term: 9, vote: 7, commit: 0 } },
+        { ...NO_WRITE, entries: entriesFrom(1, 2, 9) },
+        { ...NO_WRITE, worker: WORKER },
       ];
       let expected: DiskImage = EMPTY_DISK;
       for (const part of parts) {
@@ -131,12 +107,7 @@ export function diskCompliance(name: string, make: () => Promise<DiskHarness>): 
         await harness.crash(disk);
         const again = await harness.open();
         disk = again.disk;
-        expected = {
-          identity: part.identity ?? expected.identity,
-          hardState: part.hardState ?? expected.hardState,
-          entries: part.entries.length > 0 ? part.entries : expected.entries,
-          worker: part.worker ?? expected.worker,
-        };
+        expected = afterWrite(expected, part);
         expect(again.image).toEqual(expected);
       }
     });
@@ -145,7 +116,7 @@ export function diskCompliance(name: string, make: () => Promise<DiskHarness>): 
       const harness = await start();
       const { disk } = await harness.open();
       await disk.write(append(1, 2, 1));
-      await disk.write(NOTHING);
+      await disk.write(NO_WRITE);
       await harness.crash(disk);
       expect((await harness.open()).image.entries).toEqual(entriesFrom(1, 2, 1));
     });
@@ -207,7 +178,7 @@ export function diskCompliance(name: string, make: () => Promise<DiskHarness>): 
       const { disk } = await harness.open();
       const sizes = [0, 1, 1999, 2000, 2001, 2040, 4071, 4072, 4073, 8168, 65_536, 4 * MEBIBYTE];
       const entries = sizes.map((size, at) => entryAt(at + 1, 1, size));
-      await disk.write({ ...NOTHING, hardState: { term: 1, vote: 0, commit: 0 }, entries });
+      await disk.write({ ...NO_WRITE, hardState: { term: 1, vote: 0, commit: 0 }, entries });
       await harness.crash(disk);
       const { image } = await harness.open();
       expect(image.entries.map((entry) => entry.data.length)).toEqual(sizes);
@@ -216,36 +187,48 @@ export function diskCompliance(name: string, make: () => Promise<DiskHarness>): 
       }
     });
 
-    test("any history of writes, crashes and closes is kept", async () => {
+    test("any history of writes, cuts, crashes and closes is kept", async () => {
       const harness = await start();
       const prng = new Prng(7);
       let { disk } = await harness.open();
       let expected: DiskImage = EMPTY_DISK;
-      for (let step = 1; step <= 300; step++) {
+      for (let step = 1; step <= 400; step++) {
         const write = anyWrite(prng, step, expected);
+        if (write.cut !== null) await disk.saveSnapshot(write.cut.meta, chunksOf(write.cut.meta));
         await disk.write(write);
-        expected = after(expected, write);
+        expected = afterWrite(expected, write);
         if (!prng.chance(70)) continue;
         await (prng.chance(500) ? disk.close() : harness.crash(disk));
         const again = await harness.open();
         disk = again.disk;
         expect(again.image).toEqual(expected);
+        expect(await snapshotOf(again)).toEqual(expected.snapshot && chunksOf(expected.snapshot));
       }
+      expect(expected.base.index).toBeGreaterThan(100);
     });
+
+    snapshotCompliance(start);
+    inboxCompliance(start);
   });
 }
 
-/** A write that Raft may make: mostly one that appends, at times one that replaces the log's end. */
+/** A write that Raft may make: mostly one that appends, at times one that cuts or replaces the log's end. */
 function anyWrite(prng: Prng, term: number, image: DiskImage): DiskWrite {
-  const last = image.entries.length;
-  const first = prng.chance(150) ? prng.between(Math.max(1, last - 40), last + 1) : last + 1;
+  const cut = prng.chance(100) ? anyCut(prng, term, image) : null;
+  const kept = afterWrite(image, { ...NO_WRITE, cut });
+  const floor = kept.snapshot?.index ?? 0;
+  const last = kept.base.index + kept.entries.length;
+  const first = prng.chance(150)
+    ? prng.between(Math.max(floor + 1, last - 40), last + 1)
+    : last + 1;
   const entries = Array.from({ length: prng.below(6) }, (_, at) =>
     entryAt(first + at, term, prng.chance(50) ? prng.below(200_000) : prng.below(600)),
   );
   const end = entries.length > 0 ? first - 1 + entries.length : last;
   return {
     identity: prng.chance(50) ? { ...IDENTITY, raftId: term } : null,
-    hardState: { term, vote: prng.below(4), commit: prng.between(0, end) },
+    hardState: { term, vote: prng.below(4), commit: prng.between(floor, end) },
+    cut,
     entries,
     worker: prng.chance(100)
       ? { ...WORKER, assignments: prng.chance(500) ? [] : WORKER.assignments }
@@ -253,12 +236,22 @@ function anyWrite(prng: Prng, term: number, image: DiskImage): DiskWrite {
   };
 }
 
-function after(image: DiskImage, write: DiskWrite): DiskImage {
-  const first = write.entries[0]?.index ?? image.entries.length + 1;
+/** A cut to a snapshot of the node's own, with some entries that trail, or to one of another node. */
+function anyCut(prng: Prng, term: number, image: DiskImage): DiskWrite["cut"] {
+  const { base, entries, snapshot } = image;
+  const last = base.index + entries.length;
+  if (prng.chance(250)) {
+    const index = prng.between(image.hardState.commit, last + 30);
+    if (index <= (snapshot?.index ?? 0)) return null;
+    return { meta: metaAt(index, term), base: { index, term }, dropLog: true };
+  }
+  const index = prng.between(snapshot?.index ?? 0, last);
+  if (index <= (snapshot?.index ?? 0)) return null;
+  const from = prng.between(base.index, index);
+  const termAt = (at: number): number => entries[at - base.index - 1]?.term ?? base.term;
   return {
-    identity: write.identity ?? image.identity,
-    hardState: write.hardState ?? image.hardState,
-    entries: [...image.entries.slice(0, first - 1), ...write.entries],
-    worker: write.worker ?? image.worker,
+    meta: metaAt(index, termAt(index)),
+    base: { index: from, term: termAt(from) },
+    dropLog: false,
   };
 }

@@ -4,6 +4,7 @@ import { decodeChange } from "../../consensus/membership.ts";
 import type { Entry, Message, RaftId } from "../../consensus/message.ts";
 import {
   type TestBounds,
+  NEW_DISK,
   TestCluster,
   type TestWrite,
   founded,
@@ -73,8 +74,13 @@ function showMessage(m: Message): string {
     case "heartbeat-reply":
       return `${head}${m.context === 0 ? "" : ` round ${m.context}`}`;
     case "vote":
+      return `${head} last ${m.lastIndex}/${m.lastTerm}${m.transfer ? " transfer" : ""}`;
     case "pre-vote":
       return `${head} last ${m.lastIndex}/${m.lastTerm}`;
+    case "snapshot":
+      return `${head} offers ${m.snapshotIndex}/${m.snapshotTerm}`;
+    case "timeout-now":
+      return head;
     case "vote-reply":
     case "pre-vote-reply":
       return `${head} ${m.rejected ? "rejected" : "granted"}`;
@@ -83,9 +89,14 @@ function showMessage(m: Message): string {
 
 function showWrite(id: RaftId, write: TestWrite): string {
   const parts = [`disk ${id}`];
-  const { hardState } = write;
+  const { hardState, cut } = write;
   if (hardState !== null) {
     parts.push(`term ${hardState.term} vote ${hardState.vote} commit ${hardState.commit}`);
+  }
+  if (cut !== null) {
+    const { meta, base, dropLog } = cut;
+    const left = dropLog ? "nothing else left" : `log after ${base.index}/${base.term}`;
+    parts.push(`snapshot ${meta.index}/${meta.term}, ${left}`);
   }
   if (write.entries.length > 0) parts.push(showEntries(write.entries));
   if (write.messages.length > 0) parts.push(`holds back ${write.messages.length}`);
@@ -141,6 +152,22 @@ export class ScenarioEnvironment {
         this.#out.push(
           cluster.act(id, (raft) => raft.readIndex(Number(words[1]))) ? "asked" : "refused",
         );
+        return;
+      case "transfer": {
+        const outcome = cluster.act(id, (raft) => raft.transfer(Number(words[1])));
+        this.#out.push(outcome.kind === "begun" ? "begun" : `refused: ${outcome.reason}`);
+        return;
+      }
+      case "abdicate":
+        cluster.act(id, (raft) => raft.abdicate());
+        return;
+      case "snapshot": {
+        const { index, term } = cluster.snapshot(id, Number(words[1]));
+        this.#out.push(`snapshot ${index}/${term}`);
+        return;
+      }
+      case "fetch":
+        this.#out.push(cluster.fetch(id) ? "begins from it" : "has it all");
         return;
       case "hold-apply":
         cluster.node(id).holdsApply = true;
@@ -200,7 +227,7 @@ export class ScenarioEnvironment {
     ];
     const term = number("term");
     const disk = options.has("empty")
-      ? { hardState: { term: 0, vote: 0, commit: 0 }, entries: [] }
+      ? NEW_DISK
       : founded(changes, ids(options.get("log")), term === undefined ? {} : { term });
     const bounds: TestBounds = {
       electionTicks: number("electionTicks") ?? 3,
@@ -295,19 +322,24 @@ export class ScenarioEnvironment {
     for (const other of this.#cluster.nodes.keys()) {
       const progress = raft.progressOf(other);
       if (progress === undefined) continue;
-      this.#out.push(
-        `  ${other} holds ${progress.match}${progress.recentlyActive ? "" : ", silent"}`,
-      );
+      const { match, next, state, inflight, recentlyActive } = progress;
+      const way = other === id ? "" : `, ${state} next ${next} inflight ${inflight}`;
+      this.#out.push(`  ${other} holds ${match}${way}${recentlyActive ? "" : ", silent"}`);
     }
   }
 
   #log(id: RaftId): void {
     const { raft, disk } = this.#cluster.node(id);
-    const terms = Array.from(
-      { length: raft.lastIndex },
-      (_, i) => `${i + 1}/${raft.termAt(i + 1)}`,
+    const { base, lastIndex } = raft;
+    const terms = Array.from({ length: lastIndex - base.index }, (_, i) => {
+      const index = base.index + 1 + i;
+      return `${index}/${raft.termAt(index)}`;
+    });
+    const gone = base.index === 0 ? "" : `after ${base.index}/${base.term} `;
+    this.#out.push(
+      `${id} log ${gone}${terms.join(" ")}`,
+      `${id} disk ${gone}${showEntries(disk.entries)}`,
     );
-    this.#out.push(`${id} log ${terms.join(" ")}`, `${id} disk ${showEntries(disk.entries)}`);
   }
 }
 

@@ -1,131 +1,247 @@
+import { type Membership, memberIds } from "../../consensus/membership.ts";
+import type { Raft } from "../../consensus/raft.ts";
 import type { Event } from "../../node/core/effect.ts";
+import type { Replica } from "../../node/core/replica.ts";
 import type { NodeId } from "../../state/ids.ts";
+import { ClusterState, decodeEnvelope } from "../../state/cluster.ts";
+import { holdsOnDisk, lastOnDisk } from "./durable.ts";
 import type { Host } from "./host.ts";
+import { LogHistory } from "./log-history.ts";
+import { Violation } from "./violation.ts";
 
-/** What must hold after every step; a broken one ends the run with its seed. */
-export class Violation extends Error {
-  override name = "Violation";
-  readonly invariant: string;
-  constructor(invariant: string, message: string) {
-    super(`${invariant}: ${message}`);
-    this.invariant = invariant;
-  }
-}
-
-interface Canon {
+/** What was seen of a host after its last event, to be compared with what is seen after the next. */
+interface Seen {
+  readonly life: number;
+  readonly raftId: number;
   readonly term: number;
-  readonly by: NodeId;
+  readonly role: string;
+  readonly lastIndex: number;
+  readonly commit: number;
+  readonly applied: number;
+  readonly membership: Membership;
 }
 
+/** What must hold after every step, whatever the faults: docs/invariants.md names them. */
 export class Checkers {
   readonly #hosts: ReadonlyMap<NodeId, Host>;
+  readonly #log: LogHistory = new LogHistory();
   readonly #leaders: Map<number, NodeId> = new Map();
-  /** By log index: what the first node that applied it saw. */
-  readonly #applied: Map<number, Canon> = new Map();
   readonly #hashes: Map<number, string> = new Map();
-  readonly #seenApplied: Map<NodeId, number> = new Map();
-  /** Per host: the durable term, vote and the applied index, which never fall within a life (applied) or at all. */
-  readonly #durable: Map<NodeId, { term: number; vote: number }> = new Map();
-  steps = 0;
+  readonly #seen: Map<NodeId, Seen> = new Map();
+  /** Per raft id, so that a wiped disk begins anew. */
+  readonly #durable: Map<number, { term: number; vote: number }> = new Map();
+  #applied = 0;
 
   constructor(hosts: ReadonlyMap<NodeId, Host>) {
     this.#hosts = hosts;
   }
 
-  /** A node lost its memory: what it had applied is applied again. */
-  crashed(host: Host): void {
-    this.#seenApplied.delete(host.id);
-  }
-
   handled(host: Host, event: Event): void {
-    this.steps += 1;
-    const { node } = host;
-    if (node === null) return;
-    this.#election(host);
-    this.#applying(host);
-    this.#order(host);
+    const replica = host.node?.replica;
+    if (replica === undefined) return;
+    const before = this.#before(host, replica);
+    this.#order(host, replica);
+    this.#monotonic(host, replica, before);
+    this.#entries(host, replica, before);
+    this.#election(host, replica.raft, before);
+    this.#commits(host, replica, before);
+    this.#applies(host, replica, before);
+    this.#membership(host, replica.membership, before.membership);
+    if (replica.raft.role === "leader") this.#leading(host, replica.raft);
     if (event.kind === "persisted") this.#hardState(host);
-    if (this.steps % 400 === 0) this.logsMatch();
+    const { raft } = replica;
+    this.#seen.set(host.id, {
+      life: host.life,
+      raftId: replica.raftId,
+      term: raft.term,
+      role: raft.role,
+      lastIndex: raft.lastIndex,
+      commit: raft.commitIndex,
+      applied: raft.appliedIndex,
+      membership: raft.membership,
+    });
   }
 
-  #election(host: Host): void {
-    const raft = host.node?.replica.raft;
-    if (raft === undefined || raft.role !== "leader") return;
+  #before(host: Host, { raftId, raft }: Replica): Seen {
+    const seen = this.#seen.get(host.id);
+    if (seen !== undefined && seen.life === host.life) return seen;
+    const { membership } = raft;
+    // A new life: what its disk held is what it begins with.
+    return {
+      life: host.life,
+      raftId,
+      term: 0,
+      role: "none",
+      lastIndex: 0,
+      commit: 0,
+      applied: raft.snapshot?.index ?? 0,
+      membership,
+    };
+  }
+
+  #order(host: Host, { raft }: Replica): void {
+    const { base, snapshot, appliedIndex, commitIndex, lastIndex, stableIndex } = raft;
+    const order = [base.index, snapshot?.index ?? 0, appliedIndex, commitIndex, lastIndex];
+    const ordered = order.every((index, i) => i === 0 || (order[i - 1] ?? 0) <= index);
+    if (!ordered || stableIndex > lastIndex) {
+      const text = `${host.id}: base, snapshot, applied, commit, last are ${order.join(", ")}`;
+      throw new Violation("order of indices", text);
+    }
+    const { durable } = host.disk;
+    const term = raft.termAt(stableIndex);
+    if (stableIndex > base.index && !holdsOnDisk(durable, stableIndex, term ?? -1)) {
+      throw new Violation("stable is durable", `${host.id} believes ${stableIndex} durable`);
+    }
+  }
+
+  #monotonic(host: Host, { raft }: Replica, before: Seen): void {
+    const fell = [
+      ["term", before.term, raft.term] as const,
+      ["commit index", before.commit, raft.commitIndex] as const,
+      ["applied index", before.applied, raft.appliedIndex] as const,
+    ].find(([, was, is]) => is < was);
+    if (fell !== undefined) {
+      throw new Violation("monotonic", `${host.id}: ${fell[0]} ${fell[1]}, then ${fell[2]}`);
+    }
+  }
+
+  /** Leader append-only, and log matching by what every entry is and what it follows. */
+  #entries(host: Host, { raft }: Replica, before: Seen): void {
+    const led = before.role === "leader" && raft.role === "leader" && before.term === raft.term;
+    if (led && raft.lastIndex < before.lastIndex) {
+      throw new Violation("leader append-only", `${host.id} cut its log to ${raft.lastIndex}`);
+    }
+    this.#log.see(host.id, host.life, raft);
+  }
+
+  #election(host: Host, raft: Raft, before: Seen): void {
+    if (raft.role !== "leader") return;
     const known = this.#leaders.get(raft.term);
     if (known !== undefined && known !== host.id) {
       throw new Violation("election safety", `${known} and ${host.id} both lead term ${raft.term}`);
     }
     this.#leaders.set(raft.term, host.id);
     if (raft.isLearner) throw new Violation("learners", `learner ${host.id} leads`);
+    if (before.role !== "leader" || before.term !== raft.term) this.#log.complete(host.id, raft);
   }
 
-  #applying(host: Host): void {
-    const replica = host.node?.replica;
-    if (replica === undefined) return;
-    const { raft, state } = replica;
-    const before = this.#seenApplied.get(host.id) ?? 0;
-    if (raft.appliedIndex < before) {
-      throw new Violation("monotonic", `${host.id} applied ${before}, then ${raft.appliedIndex}`);
-    }
-    if (raft.appliedIndex === before) return;
-    for (let index = before + 1; index <= raft.appliedIndex; index++) {
-      const term = raft.termAt(index) ?? 0;
-      const canon = this.#applied.get(index);
-      if (canon === undefined) {
-        this.#applied.set(index, { term, by: host.id });
-        this.#onQuorum(host, index, term);
-      } else if (canon.term !== term) {
-        const text = `index ${index}: ${canon.by} applied term ${canon.term}, ${host.id} term ${term}`;
-        throw new Violation("state machine safety", text);
+  #commits(host: Host, { raft }: Replica, before: Seen): void {
+    for (let index = before.commit + 1; index <= raft.commitIndex; index++) {
+      const term = raft.termAt(index);
+      // Within a snapshot that was fetched: its entries are checked where they were committed.
+      if (term === undefined || index <= raft.base.index) continue;
+      const isNew = this.#log.commit(host.id, index, term);
+      const { membership } = before;
+      if (
+        isNew &&
+        !this.#onQuorum(index, term, membership) &&
+        !this.#onQuorum(index, term, raft.membership)
+      ) {
+        const { voters, outgoing } = membership;
+        const text = `${host.id}: index ${index} of term ${term} is not durable on a quorum of ${voters.join(",")} / ${outgoing.join(",")}`;
+        throw new Violation("committed is durable", text);
       }
     }
-    this.#seenApplied.set(host.id, raft.appliedIndex);
+  }
+
+  /** Counting only what was synced, and only disks that still are who they were. */
+  #onQuorum(index: number, term: number, { voters, outgoing }: Membership): boolean {
+    const holders = new Set<number>();
+    for (const { disk } of this.#hosts.values()) {
+      const { identity } = disk.durable;
+      if (identity !== null && holdsOnDisk(disk.durable, index, term)) holders.add(identity.raftId);
+    }
+    return [voters, outgoing].every((half) => {
+      const holding = half.filter((id) => holders.has(id)).length;
+      return half.length === 0 || holding > half.length / 2;
+    });
+  }
+
+  #applies(host: Host, { raft, state }: Replica, before: Seen): void {
+    const { appliedIndex } = raft;
+    if (appliedIndex === before.applied) return;
+    this.#applied = Math.max(this.#applied, appliedIndex);
     const hash = state.hash();
-    const known = this.#hashes.get(raft.appliedIndex);
+    const known = this.#hashes.get(appliedIndex);
     if (known !== undefined && known !== hash) {
-      throw new Violation("determinism", `${host.id} has another state at ${raft.appliedIndex}`);
+      throw new Violation(
+        "state machine safety",
+        `${host.id} has another state at ${appliedIndex}`,
+      );
     }
-    this.#hashes.set(raft.appliedIndex, hash);
+    this.#hashes.set(appliedIndex, hash);
   }
 
-  /** What is applied must be durable on a quorum of the voters: counting only what was synced. */
-  #onQuorum(host: Host, index: number, term: number): void {
-    const voters = host.node?.replica.membership.voters ?? [];
-    if (voters.length === 0) return;
-    let holding = 0;
-    for (const other of this.#hosts.values()) {
-      const { identity, entries } = other.disk.durable;
-      if (identity === null || !voters.includes(identity.raftId)) continue;
-      if (entries[index - 1]?.term === term) holding += 1;
-    }
-    // The membership may have changed within the entries applied by this very step: the smaller bound holds.
-    const needed = Math.floor(Math.max(1, voters.length - 2) / 2) + 1;
-    if (holding < needed) {
-      const text = `index ${index} of term ${term} is durable on ${holding} of voters ${voters.join(",")}`;
-      throw new Violation("committed is durable", text);
+  /** One voter at a time or a joint step in between, so that quorums meet; who is gone never comes back. */
+  #membership(host: Host, after: Membership, before: Membership): void {
+    if (after === before) return;
+    const old = new Set(memberIds(before));
+    const now = new Set(memberIds(after));
+    const state = host.node?.replica.state;
+    const back = [...now].find((id) => !old.has(id) && state?.isRetired(id) === true);
+    if (back !== undefined) {
+      throw new Violation("removed ids", `${host.id} counts ${back}, which is retired`);
     }
   }
 
-  #order(host: Host): void {
-    const raft = host.node?.replica.raft;
-    if (raft === undefined) return;
-    const { appliedIndex, commitIndex, lastIndex, stableIndex } = raft;
-    if (appliedIndex > commitIndex || commitIndex > lastIndex || stableIndex > lastIndex) {
-      const text = `${host.id}: applied ${appliedIndex}, commit ${commitIndex}, last ${lastIndex}`;
-      throw new Violation("order of indices", text);
+  /**
+   * Replays what was committed: a command under a key that came before must change nothing, and the state must be
+   * the one that the nodes have. Returns what each config held at versions 1, 2, …
+   */
+  replay(): ReadonlyMap<string, readonly string[]> {
+    const state = new ClusterState();
+    const keys = new Set<string>();
+    const values = new Map<string, string[]>();
+    for (const { index, kind, data } of this.#log.committed(this.#applied)) {
+      if (kind !== "normal" || data.length === 0) continue;
+      const envelope = decodeEnvelope(data);
+      const { key, command } = envelope;
+      const before = state.hash();
+      const { outcome } = state.apply(index, envelope);
+      if (key !== null && keys.has(key)) {
+        if (state.hash() === before) continue;
+        throw new Violation("done once", `${key} changed the state again at ${index}`);
+      }
+      if (key !== null) keys.add(key);
+      if (command.kind !== "config-put" || outcome.kind !== "done") continue;
+      values.set(command.name, [...(values.get(command.name) ?? []), command.data]);
     }
-    const durable = host.disk.durable.entries;
-    if (
-      durable.length < stableIndex ||
-      durable[stableIndex - 1]?.term !== (stableIndex === 0 ? undefined : raft.termAt(stableIndex))
-    ) {
-      throw new Violation("stable is durable", `${host.id} believes ${stableIndex} durable`);
+    if (state.hash() !== this.#hashes.get(this.#applied)) {
+      throw new Violation("determinism", "the log replayed gives another state");
+    }
+    return values;
+  }
+
+  #leading(host: Host, raft: Raft): void {
+    const bounds = raft.bounds;
+    if (raft.uncommittedBytes > bounds.maxUncommittedBytes + bounds.maxMessageBytes) {
+      throw new Violation("bounds", `${host.id} holds ${raft.uncommittedBytes} uncommitted bytes`);
+    }
+    for (const id of raft.followers()) {
+      const progress = raft.progressOf(id);
+      if (progress === undefined) continue;
+      if (progress.match >= progress.next || progress.inflight > bounds.maxInflight) {
+        const { match, next, inflight } = progress;
+        const text = `${host.id} of ${id}: match ${match}, next ${next}, inflight ${inflight}`;
+        throw new Violation("progress", text);
+      }
+      const follower = [...this.#hosts.values()].find(
+        ({ disk }) => disk.durable.identity?.raftId === id,
+      );
+      const term = raft.termAt(progress.match);
+      if (follower === undefined || term === undefined || progress.match === 0) continue;
+      if (!holdsOnDisk(follower.disk.durable, progress.match, term)) {
+        const text = `${host.id} believes that ${follower.id} holds ${progress.match}, its disk ends at ${lastOnDisk(follower.disk.durable)}`;
+        throw new Violation("progress", text);
+      }
     }
   }
 
   #hardState(host: Host): void {
-    const { term, vote } = host.disk.durable.hardState;
-    const before = this.#durable.get(host.id);
+    const { hardState, identity } = host.disk.durable;
+    if (identity === null) return;
+    const { term, vote } = hardState;
+    const before = this.#durable.get(identity.raftId);
     if (before !== undefined) {
       const changedVote = term === before.term && before.vote !== 0 && vote !== before.vote;
       if (term < before.term || changedVote) {
@@ -133,44 +249,23 @@ export class Checkers {
         throw new Violation("votes are kept", text);
       }
     }
-    this.#durable.set(host.id, { term, vote });
+    this.#durable.set(identity.raftId, { term, vote });
   }
 
   /** A promise leaves only when it is durable: votes with their term, acknowledgements with their entries. */
   sending(host: Host, kind: string, term: number, index: number | null): void {
-    const { hardState, entries } = host.disk.durable;
-    if ((kind === "vote-reply" || kind === "vote") && hardState.term < term) {
-      throw new Violation(
-        "durable before sent",
-        `${host.id} sends a ${kind} of ${term}, its disk says ${hardState.term}`,
-      );
+    const { durable } = host.disk;
+    if ((kind === "vote-reply" || kind === "vote") && durable.hardState.term < term) {
+      const text = `${host.id} sends a ${kind} of ${term}, its disk says ${durable.hardState.term}`;
+      throw new Violation("durable before sent", text);
     }
-    if (index !== null && entries.length < index) {
-      const text = `${host.id} sends ${kind} of ${index}, its disk holds ${entries.length}`;
+    if (index !== null && lastOnDisk(durable) < index) {
+      const text = `${host.id} sends ${kind} of ${index}, its disk ends at ${lastOnDisk(durable)}`;
       throw new Violation("durable before sent", text);
     }
   }
 
-  /** Two logs that agree at an index agree before it. */
-  logsMatch(): void {
-    const rafts = [...this.#hosts.values()].flatMap(({ node }) =>
-      node === null ? [] : [node.replica.raft],
-    );
-    rafts.forEach((a, i) => {
-      for (const b of rafts.slice(i + 1)) {
-        let agreed = false;
-        for (let index = Math.min(a.lastIndex, b.lastIndex); index > 0; index--) {
-          const same = a.termAt(index) === b.termAt(index);
-          if (agreed && !same) {
-            throw new Violation("log matching", `raft ${a.leader}/${b.leader} differ at ${index}`);
-          }
-          agreed ||= same;
-        }
-      }
-    });
-  }
-
   get appliedLast(): number {
-    return Math.max(0, ...this.#applied.keys());
+    return this.#applied;
   }
 }

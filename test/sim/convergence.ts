@@ -1,11 +1,20 @@
-import { voterTarget } from "../../node/core/autopilot.ts";
 import { isJoint } from "../../consensus/membership.ts";
+import { present } from "../../lib/assert.ts";
+import { VOTERS_MAX } from "../../node/core/defaults.ts";
+import { voterTarget } from "../../node/core/pilot-survey.ts";
+import type { Replica } from "../../node/core/replica.ts";
 import { type NodeId, slotName } from "../../state/ids.ts";
 import type { Host } from "./host.ts";
 
 /** What a healed cluster still lacks, as a sentence; null when all is as it should be. */
 export function convergence(hosts: ReadonlyMap<NodeId, Host>): string | null {
-  const all = [...hosts.values()];
+  const { state: newest } = newestReplica(hosts);
+  // Removed while it was away, and cut off since: nobody could tell it, and what it does is nobody's business.
+  const isMember = ({ disk }: Host): boolean => {
+    const { identity } = disk.durable;
+    return identity === null || !newest.isRetired(identity.raftId);
+  };
+  const all = [...hosts.values()].filter(isMember);
   const down = all.find(({ node }) => node === null);
   if (down !== undefined) return `${down.id} is not up`;
   const managers = all.filter(({ node }) => node?.isManager === true);
@@ -15,13 +24,14 @@ export function convergence(hosts: ReadonlyMap<NodeId, Host>): string | null {
   }
   const { replica } = manager.node;
   const { state, raft } = replica;
-  if (state.nodes.size !== hosts.size)
-    return `${state.nodes.size} of ${hosts.size} nodes are members`;
+  if (state.nodes.size !== all.length) {
+    return `${state.nodes.size} of ${all.length} nodes are members`;
+  }
   const notReady = [...state.nodes.values()].find(({ liveness }) => liveness !== "ready");
   if (notReady !== undefined) return `${notReady.id} is ${notReady.liveness}`;
   if (isJoint(replica.membership)) return "a joint configuration stands";
   const { voters } = replica.membership;
-  const target = voterTarget(hosts.size);
+  const target = voterTarget(all.length, VOTERS_MAX);
   if (voters.length !== target) return `${voters.length} of ${target} voters`;
   for (const { id, node } of all) {
     if (node === null || !node.holdsLog) continue;
@@ -31,6 +41,13 @@ export function convergence(hosts: ReadonlyMap<NodeId, Host>): string | null {
     if (node.replica.state.hash() !== state.hash()) return `${id} has another state`;
   }
   return containers(all, manager);
+}
+
+/** Of the node that has applied most. */
+function newestReplica(hosts: ReadonlyMap<NodeId, Host>): Replica {
+  const replicas = [...hosts.values()].flatMap(({ node }) => (node === null ? [] : [node.replica]));
+  const [newest] = replicas.toSorted((a, b) => b.raft.appliedIndex - a.raft.appliedIndex);
+  return present(newest, "a healed cluster has a node that runs");
 }
 
 /** Every wanted slot runs exactly once, on the node that the state says; nothing else runs. */

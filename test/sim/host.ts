@@ -1,5 +1,5 @@
 import { present } from "../../lib/assert.ts";
-import { fault } from "../../lib/errors.ts";
+import { type Fault, fault } from "../../lib/errors.ts";
 import type { Prng } from "../../lib/prng.ts";
 import { TICK_MS } from "../../node/core/defaults.ts";
 import type { Effect, Event } from "../../node/core/effect.ts";
@@ -8,12 +8,16 @@ import type { Request, Response } from "../../node/core/request.ts";
 import { Node } from "../../node/node.ts";
 import { decodeMessage, encodeMessage } from "../../node/wire.ts";
 import { MemoryEngine, type StepFate, memoryMachine } from "../../runtime/memory.ts";
+import type { SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
 import type { NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
-import { SimDisk } from "./disk.ts";
+import { SimDisk, type SimSnapshot, restored } from "./disk.ts";
 import type { EventQueue } from "./event-queue.ts";
 import type { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
+
+/** A snapshot travels in pieces of this size: small, so that a fetch can be cut off in the midst. */
+const PIECE_BYTES = 2_000;
 
 export interface HostWorld {
   readonly queue: EventQueue;
@@ -23,6 +27,8 @@ export interface HostWorld {
   faultsOn: boolean;
   /** Before a message leaves: what it promises must be durable. */
   sending(from: Host, effect: Extract<Effect, { kind: "send" }>): void;
+  /** The node cannot go on. */
+  stopped(host: Host, reason: Fault): void;
   /** After every event of a running node. */
   handled(host: Host, event: Event, effects: readonly Effect[]): void;
 }
@@ -31,7 +37,7 @@ export interface HostWorld {
 export class Host {
   readonly id: NodeId;
   facts: NodeFacts;
-  readonly disk: SimDisk = new SimDisk();
+  disk: SimDisk = new SimDisk();
   readonly machine: ReturnType<typeof memoryMachine> = memoryMachine();
   readonly #world: HostWorld;
   readonly #prng: Prng;
@@ -48,6 +54,7 @@ export class Host {
   stalledUntilMs = 0;
   members: ReadonlySet<NodeId> = new Set();
   #connect: ReadonlySet<NodeId> = new Set();
+  #isFetching = false;
   readonly #requests: Map<number, (response: Response) => void> = new Map();
   #requestCount = 0;
 
@@ -86,8 +93,15 @@ export class Host {
     if (life > 1 && this.#prng.chance(200)) {
       this.facts = { ...this.facts, publishAddress: `127.0.0.${this.#prng.between(1, 9)}` };
     }
-    const config = { identity, facts: this.facts, orchVersion: "sim" };
-    this.node = new Node(config, image, this.#prng.fork(), this.now());
+    const config = {
+      identity,
+      facts: this.facts,
+      orchVersion: "sim",
+      logBounds: this.#world.options.logBounds,
+      replaceAfterMs: this.#world.options.replaceAfterMs,
+    };
+    this.node = new Node(config, image, this.disk.readState(), this.#prng.fork(), this.now());
+    this.#isFetching = false;
     this.#learn(this.node.members, this.node.members);
     this.engine = new MemoryEngine({
       machine: this.machine,
@@ -134,6 +148,10 @@ export class Host {
     this.disk.crash(this.#prng);
     this.#requests.clear();
     this.#requestCount = this.life * 1_000_000;
+  }
+
+  wipe(): void {
+    this.disk = new SimDisk();
   }
 
   pause(): void {
@@ -208,11 +226,20 @@ export class Host {
         });
         return;
       }
+      case "save-snapshot":
+        this.#saveSnapshot(effect.meta, effect.chunks[Symbol.iterator](), []);
+        return;
+      case "fetch-snapshot":
+        this.#fetchSnapshot(effect.from, effect.id);
+        return;
       case "events":
+      case "note":
       case "gossip":
         return;
       case "stop":
-        throw new Error(`${this.id} stopped: ${effect.fault.message}`);
+        // Later: other effects of the same event come first.
+        this.#later(0, () => this.#world.stopped(this, effect.fault));
+        return;
     }
   }
 
@@ -221,15 +248,82 @@ export class Host {
     this.#connect = new Set(connect.map(({ id }) => id));
   }
 
-  #syncLater(write: number): void {
-    const { low, high } = this.#world.options.syncMs;
+  /** In this life, later; nothing if it ends before. */
+  #later(delayMs: number, run: () => void): void {
     const { life } = this;
-    const now = this.#world.queue.nowMs;
-    const delayMs = Math.max(this.stalledUntilMs - now, 0) + this.#prng.between(low, high);
     this.#world.queue.after(delayMs, () => {
-      if (this.life !== life) return;
+      if (this.life === life) run();
+    });
+  }
+
+  #diskDelayMs(): number {
+    const { low, high } = this.#world.options.syncMs;
+    return (
+      Math.max(this.stalledUntilMs - this.#world.queue.nowMs, 0) + this.#prng.between(low, high)
+    );
+  }
+
+  #syncLater(write: number): void {
+    this.#later(this.#diskDelayMs(), () => {
       this.disk.sync();
       this.deliver({ kind: "persisted", write });
+    });
+  }
+
+  /** Chunk by chunk, with other events in between. */
+  #saveSnapshot(meta: SnapshotMeta, chunks: Iterator<Uint8Array>, taken: Uint8Array[]): void {
+    this.#later(this.#diskDelayMs(), () => {
+      const next = chunks.next();
+      if (next.done !== true) {
+        this.#saveSnapshot(meta, chunks, [...taken, next.value]);
+        return;
+      }
+      this.disk.keep({ meta, chunks: taken });
+      this.deliver({ kind: "snapshot-saved", meta });
+    });
+  }
+
+  /** Piece by piece from the other node's disk; a cut or a crash ends it, and the next offer goes on from there. */
+  #fetchSnapshot(from: NodeId, id: SnapshotId): void {
+    if (this.#isFetching) return;
+    this.#isFetching = true;
+    const known = this.disk.find(id);
+    if (known !== null) {
+      this.#later(1, () => this.#begin(known));
+      return;
+    }
+    const { network, options } = this.#world;
+    const step = (): void => {
+      const found = this.#world.hosts.get(from);
+      const snapshot = found?.disk.find(id) ?? null;
+      const isReachable =
+        found?.isUp === true && !network.isCut(from, this.id) && !network.isCut(this.id, from);
+      const breaks = this.#world.faultsOn && this.#prng.chance(options.lossPerMille / 4);
+      if (snapshot === null || !isReachable || breaks) {
+        this.#isFetching = false;
+        return;
+      }
+      const held = this.disk.held(id) + 1;
+      const pieces = Math.ceil(
+        snapshot.chunks.reduce((sum, { length }) => sum + length, 0) / PIECE_BYTES,
+      );
+      if (held < pieces) {
+        this.disk.hold(id, held);
+        this.#later(this.#prng.between(options.delayMs.low, options.delayMs.high), step);
+        return;
+      }
+      this.disk.keep(snapshot);
+      this.#later(this.#diskDelayMs(), () => this.#begin(snapshot));
+    };
+    this.#later(options.delayMs.low, step);
+  }
+
+  #begin(snapshot: SimSnapshot): void {
+    this.#isFetching = false;
+    this.deliver({
+      kind: "snapshot-fetched",
+      meta: snapshot.meta,
+      state: restored(snapshot),
     });
   }
 

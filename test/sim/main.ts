@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
 import { availableParallelism } from "node:os";
-import { Violation } from "./checkers.ts";
+import { Violation } from "./violation.ts";
 import { drawOptions, faultsOf, type SimOptions } from "./options.ts";
 import { REGRESSIONS } from "./regressions.ts";
 import { type RunResult, World } from "./world.ts";

@@ -1,4 +1,5 @@
 import { Prng } from "../../lib/prng.ts";
+import { LOG_BOUNDS, REPLACE_AFTER_MS } from "../../node/core/defaults.ts";
 
 /** What one run is made of, all of it drawn from the seed: each seed switches a random part of the faults off. */
 export interface SimOptions {
@@ -14,6 +15,15 @@ export interface SimOptions {
   readonly stallEveryMs: number | null;
   readonly containerCrashEveryMs: number | null;
   readonly breakEveryMs: number | null;
+  readonly syncErrorEveryMs: number | null;
+  readonly wipeEveryMs: number | null;
+  readonly churnEveryMs: number | null;
+  readonly transferEveryMs: number | null;
+  /** Some nodes are of an older feature level, and are upgraded at a restart. */
+  readonly mixedLevels: boolean;
+  readonly replaceAfterMs: number;
+  /** When snapshots are made, and what of the log stays: small, so that much is fetched. */
+  readonly logBounds: typeof LOG_BOUNDS;
   /** Messages in a thousand that are lost, sent twice, or overtaken. */
   readonly lossPerMille: number;
   readonly repeatPerMille: number;
@@ -26,6 +36,13 @@ export interface SimOptions {
   readonly engineFaultPerMille: number;
   readonly requestEveryMs: number;
 }
+
+const BOUNDS: readonly (typeof LOG_BOUNDS)[] = [
+  LOG_BOUNDS,
+  { snapshotEntries: 5, keepEntries: 0 },
+  { snapshotEntries: 25, keepEntries: 3 },
+  { snapshotEntries: 100, keepEntries: 20 },
+];
 
 export function drawOptions(seed: number): SimOptions {
   const prng = new Prng(seed);
@@ -50,6 +67,13 @@ export function drawOptions(seed: number): SimOptions {
     stallEveryMs: maybe(300, 2_000, 10_000),
     containerCrashEveryMs: maybe(500, 500, 5_000),
     breakEveryMs: maybe(300, 500, 5_000),
+    syncErrorEveryMs: maybe(300, 2_000, 15_000),
+    wipeEveryMs: maybe(250, 3_000, 15_000),
+    churnEveryMs: maybe(350, 2_000, 10_000),
+    transferEveryMs: maybe(350, 500, 8_000),
+    mixedLevels: prng.chance(300),
+    replaceAfterMs: prng.pick([2_000, 10_000, REPLACE_AFTER_MS]),
+    logBounds: prng.pick(BOUNDS),
     lossPerMille: rate(400, 200),
     repeatPerMille: rate(400, 200),
     reorderPerMille: rate(400, 300),
@@ -70,6 +94,10 @@ export function faultsOf(options: SimOptions): string[] {
     ["disk stall", options.stallEveryMs !== null],
     ["container crash", options.containerCrashEveryMs !== null],
     ["broken stream", options.breakEveryMs !== null],
+    ["sync error", options.syncErrorEveryMs !== null],
+    ["wiped disk", options.wipeEveryMs !== null],
+    ["join or leave", options.churnEveryMs !== null],
+    ["transfer", options.transferEveryMs !== null],
     ["loss", options.lossPerMille > 0],
     ["repetition", options.repeatPerMille > 0],
     ["reordering", options.reorderPerMille > 0],

@@ -1,4 +1,16 @@
+import { LOG_BOUNDS, REPLACE_AFTER_MS } from "../../node/core/defaults.ts";
 import type { SimOptions } from "./options.ts";
+
+/** What the simulator learned later, switched off. */
+const SINCE = {
+  syncErrorEveryMs: null,
+  wipeEveryMs: null,
+  churnEveryMs: null,
+  transferEveryMs: null,
+  mixedLevels: false,
+  replaceAfterMs: REPLACE_AFTER_MS,
+  logBounds: LOG_BOUNDS,
+} as const;
 
 /**
  * Runs that once broke an invariant, with what they found. They carry all their options, so that a change
@@ -8,6 +20,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
   {
     found: "a node that was away did not know, and so did not hear, the new manager",
     options: {
+      ...SINCE,
       seed: 248,
       nodes: 9,
       safetyMs: 24304,
@@ -31,6 +44,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
   {
     found: "an acknowledgement of an earlier term outlived the entries it spoke of",
     options: {
+      ...SINCE,
       seed: 364,
       nodes: 5,
       safetyMs: 19194,
@@ -54,6 +68,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
   {
     found: "a session opened twice under one number lost its assignments",
     options: {
+      ...SINCE,
       seed: 960,
       nodes: 5,
       safetyMs: 28982,
@@ -77,6 +92,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
   {
     found: "a voter refused a member that had been admitted anew under a later raft id",
     options: {
+      ...SINCE,
       seed: 1560,
       nodes: 7,
       safetyMs: 22573,
@@ -100,6 +116,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
   {
     found: "a request for votes outlived the log that it spoke of",
     options: {
+      ...SINCE,
       seed: 288,
       nodes: 7,
       safetyMs: 26734,

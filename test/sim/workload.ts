@@ -1,7 +1,7 @@
 import type { Prng } from "../../lib/prng.ts";
 import type { Request, Response } from "../../node/core/request.ts";
 import type { JobSpec } from "../../state/spec.ts";
-import { Violation } from "./checkers.ts";
+import { Violation } from "./violation.ts";
 
 /** What users do meanwhile, and what they were told: nothing acknowledged may be lost, no read may be stale. */
 

@@ -1,18 +1,21 @@
+import type { Fault } from "../../lib/errors.ts";
 import { Prng } from "../../lib/prng.ts";
 import { bootstrap } from "../../node/core/bootstrap.ts";
 import type { Effect, Event } from "../../node/core/effect.ts";
 import type { Response } from "../../node/core/request.ts";
-import { ClusterState, decodeEnvelope } from "../../state/cluster.ts";
 import { isTerminal } from "../../state/task.ts";
 import { type NodeId, nodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
-import { Checkers, Violation } from "./checkers.ts";
+import { Checkers } from "./checkers.ts";
 import { EventQueue } from "./event-queue.ts";
+import { Faults } from "./faults.ts";
 import { Host, type HostWorld } from "./host.ts";
 import { NO_WRITE } from "../../node/storage.ts";
 import { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
 import { convergence } from "./convergence.ts";
+import { Registers } from "./registers.ts";
+import { Violation } from "./violation.ts";
 import { Workload } from "./workload.ts";
 
 const CLUSTER = "simulatedcluster";
@@ -37,9 +40,14 @@ export class World implements HostWorld {
   readonly #prng: Prng;
   readonly #checkers: Checkers;
   readonly #workload: Workload;
+  readonly #registers: Registers;
+  readonly #storm: Faults;
+  /** Hosts that were removed, and ended for it. */
+  readonly departed: Host[] = [];
   readonly #log: ((line: string) => void) | null;
   readonly #faults: Map<string, number> = new Map();
   faultsOn = true;
+  #grown = 0;
   #trace = 0;
   #events = 0;
 
@@ -50,28 +58,24 @@ export class World implements HostWorld {
     this.network = new SimNetwork(this.#prng.fork(), options);
     this.#checkers = new Checkers(this.hosts);
     this.#workload = new Workload(this.#prng.fork());
+    this.#registers = new Registers(this.#prng.fork());
+    this.#storm = new Faults(this, this.#prng.fork());
   }
 
   /** Runs the safety phase, then the liveness phase; throws a Violation when something does not hold. */
   run(): RunResult {
     this.#founding();
-    this.#later(this.options.crashEveryMs, () => this.#crashOne());
-    this.#later(this.options.pauseEveryMs, () => this.#pauseOne());
-    this.#later(this.options.cutEveryMs, () => this.#cutSome());
-    this.#later(this.options.stallEveryMs, () => this.#stallOne());
-    this.#later(this.options.containerCrashEveryMs, () => this.#crashContainer());
-    this.#later(this.options.breakEveryMs, () => this.#breakStream());
+    this.#storm.begin();
     this.#askLater();
     this.#until(START_MS + this.options.safetyMs);
     this.#heal();
     this.#converge();
-    this.#checkers.logsMatch();
     return {
       events: this.#events,
       faults: Object.fromEntries(this.#faults),
-      acknowledged: this.#workload.acknowledged,
-      reads: this.#workload.reads,
-      unknown: this.#workload.unknown,
+      acknowledged: this.#workload.acknowledged + this.#registers.acknowledged,
+      reads: this.#workload.reads + this.#registers.reads,
+      unknown: this.#workload.unknown + this.#registers.unknown,
       applied: this.#checkers.appliedLast,
       traceHash: this.#trace.toString(16).padStart(8, "0"),
     };
@@ -102,11 +106,11 @@ export class World implements HostWorld {
     if (this.#log !== null && (event.kind !== "tick" || effects.length > 0)) this.#log(line);
   }
 
-  #say(text: string): void {
+  say(text: string): void {
     this.#log?.(`${this.queue.nowMs - START_MS} ** ${text}`);
   }
 
-  #count(name: string): void {
+  count(name: string): void {
     this.#faults.set(name, (this.#faults.get(name) ?? 0) + 1);
   }
 
@@ -116,20 +120,17 @@ export class World implements HostWorld {
     }
   }
 
-  #later(everyMs: number | null, act: () => void): void {
-    if (everyMs === null) return;
-    this.queue.after(this.#prng.between(1, 2 * everyMs), () => {
-      if (!this.faultsOn) return;
-      act();
-      this.#later(everyMs, act);
-    });
+  #facts(n: number): NodeFacts {
+    const featureLevel = this.options.mixedLevels ? this.#prng.between(1, 3) : 1;
+    return { ...factsOf(n), featureLevel };
   }
 
   #founding(): void {
     for (let n = 1; n <= this.options.nodes; n++) {
       const id = nodeId(`node-${n}`);
-      this.hosts.set(id, new Host(this, this.#prng.fork(), id, factsOf(n)));
+      this.hosts.set(id, new Host(this, this.#prng.fork(), id, this.#facts(n)));
     }
+    this.#grown = this.options.nodes;
     const [first, ...others] = this.hosts.values();
     if (first === undefined) return;
     first.disk.submit(bootstrap(CLUSTER, "secret", first.id, first.facts, first.now()));
@@ -142,7 +143,7 @@ export class World implements HostWorld {
 
   /** A stranger asks any running node to be admitted, as the join protocol does, until it is. */
   #join(host: Host, attempt: number): void {
-    const doors = this.#running().filter(({ isPaused }) => !isPaused);
+    const doors = this.running().filter(({ isPaused }) => !isPaused);
     const door = doors.length === 0 ? undefined : this.#prng.pick(doors);
     const again = (): void => this.queue.after(500, () => this.#join(host, attempt + 1));
     if (door === undefined || this.network.isCut(host.id, door.id)) {
@@ -155,9 +156,12 @@ export class World implements HostWorld {
       answered = true;
       const admitted = response?.kind === "ok" ? admission(response.body) : null;
       if (admitted === null || door.node === null) {
+        const isTooOld = response?.kind === "refused" && response.fault.code === "too-old";
+        if (isTooOld) host.facts = { ...host.facts, featureLevel: 3 };
         again();
         return;
       }
+      if (!this.hosts.has(host.id)) return;
       const peers = door.node.members.map(({ id, raftId, addresses }) => ({
         id,
         raftId,
@@ -166,7 +170,7 @@ export class World implements HostWorld {
       const identity = { clusterId: CLUSTER, node: host.id, raftId: admitted, peers };
       host.disk.submit({ ...NO_WRITE, identity });
       host.disk.sync();
-      this.#say(`${host.id} is admitted as ${admitted}`);
+      this.say(`${host.id} is admitted as ${admitted}`);
       host.start();
     };
     const command = { kind: "node-admit", node: host.id, facts: host.facts } as const;
@@ -176,24 +180,53 @@ export class World implements HostWorld {
     this.queue.after(6_000, () => settle(null));
   }
 
-  #running(): Host[] {
+  /** One more machine wants to join. */
+  grow(): void {
+    this.#grown += 1;
+    const id = nodeId(`node-${this.#grown}`);
+    const host = new Host(this, this.#prng.fork(), id, this.#facts(this.#grown));
+    this.hosts.set(id, host);
+    this.say(`${id} is new`);
+    this.#join(host, 0);
+  }
+
+  /** The disk of this host is lost with all that is on it; the machine joins again under its name. */
+  wipe(host: Host): void {
+    this.crash(host, "wiped disk");
+    host.wipe();
+    this.queue.after(this.#prng.between(50, 3_000), () => this.#join(host, 0));
+  }
+
+  /** A node ends itself: it was removed, or is too old for the cluster and is upgraded. */
+  stopped(host: Host, reason: Fault): void {
+    this.say(`${host.id} stops: ${reason.message}`);
+    if (reason.code === "too-old") {
+      host.facts = { ...host.facts, featureLevel: 3 };
+      this.crash(host, "too old");
+      return;
+    }
+    if (reason.code !== "removed") throw new Error(`${host.id} stopped: ${reason.message}`);
+    const running = host.engine?.running() ?? [];
+    if (running.length > 0) {
+      throw new Violation(
+        "no orphans",
+        `${host.id} was removed and still runs ${running.join(", ")}`,
+      );
+    }
+    host.crash();
+    this.hosts.delete(host.id);
+    this.departed.push(host);
+  }
+
+  running(): Host[] {
     return [...this.hosts.values()].filter(({ isUp }) => isUp);
   }
 
-  #crashOne(): void {
-    const up = this.#running();
-    if (up.length === 0) return;
-    this.#crash(this.#prng.pick(up));
-    // Sometimes all at once: power loss.
-    if (this.#prng.chance(50)) for (const host of this.#running()) this.#crash(host);
-  }
-
-  #crash(host: Host): void {
-    this.#count("crash");
-    this.#say(`${host.id} crashes`);
+  crash(host: Host, why: string): void {
+    this.count(why);
+    this.say(`${host.id} ends: ${why}`);
     host.crash();
-    this.#checkers.crashed(host);
-    for (const other of this.#running()) {
+    for (const other of this.running()) {
       if (this.network.isCut(host.id, other.id)) continue;
       this.queue.after(this.#prng.between(1, 15), () => {
         other.deliver({ kind: "peer-lost", peer: host.id });
@@ -204,85 +237,20 @@ export class World implements HostWorld {
 
   #restart(host: Host): void {
     if (host.isUp || host.disk.durable.identity === null) return;
-    this.#say(`${host.id} restarts`);
+    this.say(`${host.id} restarts`);
     host.start();
-    for (const other of this.#running()) {
+    for (const other of this.running()) {
       if (other !== host) other.deliver({ kind: "peer-up", peer: host.id });
     }
-  }
-
-  #pauseOne(): void {
-    const up = this.#running().filter(({ isPaused }) => !isPaused);
-    if (up.length === 0) return;
-    const host = this.#prng.pick(up);
-    this.#count("pause");
-    this.#say(`${host.id} stands still`);
-    host.pause();
-    this.queue.after(this.#prng.between(100, 7_000), () => {
-      this.#say(`${host.id} goes on`);
-      host.resume();
-    });
-  }
-
-  #cutSome(): void {
-    const ids = this.#prng.shuffle([...this.hosts.keys()]);
-    if (ids.length < 2) return;
-    this.#count("cut");
-    const side = new Set(ids.slice(0, this.#prng.between(1, ids.length - 1)));
-    const shape = this.#prng.pick(["both ways", "one way", "chain"] as const);
-    this.#say(`cut ${shape}: ${[...side].join(" ")}`);
-    ids.forEach((a, i) => {
-      ids.forEach((b, j) => {
-        const apart = side.has(a) && !side.has(b);
-        if (shape === "chain" ? Math.abs(i - j) > 1 : apart) this.network.cut(a, b);
-        if (shape === "both ways" && apart) this.network.cut(b, a);
-      });
-    });
-    this.queue.after(this.#prng.between(200, 9_000), () => {
-      this.#say("the cuts are mended");
-      this.network.mend();
-    });
-  }
-
-  #stallOne(): void {
-    const host = this.#prng.pick([...this.hosts.values()]);
-    this.#count("disk stall");
-    this.#say(`${host.id}'s disk stalls`);
-    host.stalledUntilMs = this.queue.nowMs + this.#prng.between(500, 5_000);
-  }
-
-  #crashContainer(): void {
-    const hosts = this.#running().filter(({ engine }) => (engine?.running().length ?? 0) > 0);
-    if (hosts.length === 0) return;
-    const host = this.#prng.pick(hosts);
-    const running = host.engine?.running() ?? [];
-    if (running.length === 0) return;
-    this.#count("container crash");
-    host.engine?.crash(this.#prng.pick(running), 1);
-  }
-
-  #breakStream(): void {
-    const up = this.#running();
-    if (up.length < 2) return;
-    const [a, b] = this.#prng.shuffle(up);
-    if (a === undefined || b === undefined) return;
-    this.#count("broken stream");
-    a.deliver({ kind: "peer-lost", peer: b.id });
-    b.deliver({ kind: "peer-lost", peer: a.id });
-    this.queue.after(this.#prng.between(50, 2_000), () => {
-      if (a.isUp && b.isUp) {
-        a.deliver({ kind: "peer-up", peer: b.id });
-        b.deliver({ kind: "peer-up", peer: a.id });
-      }
-    });
   }
 
   #askLater(): void {
     this.queue.after(this.#prng.between(1, 2 * this.options.requestEveryMs), () => {
       if (!this.faultsOn) return;
-      const up = this.#running();
+      const up = this.running();
       if (up.length > 0) {
-        const { request, done } = this.#workload.next();
+        const source = this.#prng.chance(500) ? this.#workload : this.#registers;
+        const { request, done } = source.next();
         this.#prng.pick(up).request(request, this.#prng.between(1_000, 10_000), done);
       }
       this.#askLater();
@@ -290,7 +258,7 @@ export class World implements HostWorld {
   }
 
   #heal(): void {
-    this.#say("all faults end");
+    this.say("all faults end");
     this.faultsOn = false;
     this.network.heal();
     for (const host of this.hosts.values()) {
@@ -309,36 +277,12 @@ export class World implements HostWorld {
       if (missing === "") break;
     }
     if (missing !== "") throw new Violation("liveness", missing);
-    const manager = this.#running().find(({ node }) => node?.isManager === true);
+    const manager = this.running().find(({ node }) => node?.isManager === true);
     const state = manager?.node?.replica.state;
-    if (manager !== undefined) doneOnce(manager);
+    this.#registers.check(this.#checkers.replay());
     this.#workload.check((job) => state?.jobs.get(job)?.version ?? 0);
     const live = [...(state?.tasks.values() ?? [])].filter((task) => !isTerminal(task.state));
-    this.#say(`converged with ${live.length} live tasks`);
-  }
-}
-
-/** Replays the log from the disk: a command under a key that came before must change nothing. */
-function doneOnce(manager: Host): void {
-  const state = new ClusterState();
-  const keys = new Set<string>();
-  const applied = manager.node?.replica.raft.appliedIndex ?? 0;
-  for (const { index, kind, data } of manager.disk.durable.entries) {
-    if (index > applied || kind !== "normal" || data.length === 0) continue;
-    const envelope = decodeEnvelope(data);
-    const before = state.hash();
-    state.apply(index, envelope);
-    const { key } = envelope;
-    if (key === null) continue;
-    if (keys.has(key) && state.hash() !== before) {
-      throw new Violation("done once", `${key} changed the state again at ${index}`);
-    }
-    keys.add(key);
-  }
-  // A manager may apply what the others' disks hold before its own does.
-  const isWhole = manager.disk.durable.entries.length >= applied;
-  if (isWhole && state.hash() !== manager.node?.replica.state.hash()) {
-    throw new Violation("determinism", "the log replayed gives another state");
+    this.say(`converged with ${live.length} live tasks`);
   }
 }
 
@@ -366,6 +310,7 @@ function factsOf(n: number): NodeFacts {
     publishAddress: "127.0.0.1",
     portRange: { first: 20_000, last: 20_099 },
     orchVersion: "sim",
+    featureLevel: 1,
     mayVote: true,
     mayWork: true,
   };

@@ -1,0 +1,126 @@
+import { memberIds } from "../../consensus/membership.ts";
+import type { Command } from "../../state/command.ts";
+import type { Millis, NodeId } from "../../state/ids.ts";
+import { isTerminal } from "../../state/task.ts";
+import { autopilot } from "./autopilot.ts";
+import { AUTOPILOT_MS, CAUGHT_UP_ENTRIES, VOTERS_MAX } from "./defaults.ts";
+import { describeStep } from "./pilot-reason.ts";
+import type { Candidate } from "./pilot-survey.ts";
+import type { Replica } from "./replica.ts";
+
+export interface PilotContext {
+  readonly self: NodeId;
+  readonly replica: Replica;
+  /** A voter or standby that is away this long loses its seat. */
+  readonly replaceAfterMs: number;
+  /** Whether a node's session stands. */
+  readonly hears: (node: NodeId) => boolean;
+  readonly propose: (command: Command) => void;
+  /** For the operator's log. */
+  readonly note: (text: string) => void;
+}
+
+/**
+ * The manager's care for who belongs to the cluster: has the rules of autopilot.ts done, lets nodes that leave
+ * go, and raises the feature level once all understand it. Remembers since when each node is here or away.
+ */
+export class Pilot {
+  readonly #context: PilotContext;
+  readonly #leaderSinceMs: Millis;
+  #lastMs: Millis;
+  #lastChangeMs: Millis | null = null;
+  #seen: Map<number, { readonly alive: boolean; readonly sinceMs: Millis }> = new Map();
+
+  constructor(context: PilotContext, now: Millis) {
+    this.#context = context;
+    this.#leaderSinceMs = now;
+    this.#lastMs = now;
+  }
+
+  tick(now: Millis): void {
+    if (now - this.#lastMs < AUTOPILOT_MS) return;
+    this.#lastMs = now;
+    const candidates = this.#candidates(now);
+    if (this.#context.replica.raft.changePending) return;
+    this.#chooseVoters(candidates, now);
+    this.#letGo();
+    this.#raiseLevel();
+  }
+
+  #candidates(now: Millis): Candidate[] {
+    const { replica, self, hears } = this.#context;
+    const { raft, state } = replica;
+    const before = this.#seen;
+    this.#seen = new Map();
+    return [...state.nodes.values()].map((node) => {
+      const { raftId, mayVote, leaving, datacenter } = node;
+      const progress = raft.progressOf(raftId);
+      // By session and, of those that hold the log, by Raft's own contact.
+      const inTouch = progress === undefined || progress.recentlyActive || node.id === self;
+      const alive = node.liveness === "ready" && (node.id === self || hears(node.id));
+      const known = before.get(raftId);
+      const seen = known?.alive === alive ? known : { alive, sinceMs: now };
+      this.#seen.set(raftId, seen);
+      return {
+        raftId,
+        alive,
+        sinceMs: seen.sinceMs,
+        mayVote,
+        leaving,
+        caughtUp:
+          progress !== undefined &&
+          inTouch &&
+          progress.match + CAUGHT_UP_ENTRIES >= raft.commitIndex,
+        datacenter,
+        zone: node.labels["zone"] ?? "",
+      };
+    });
+  }
+
+  #chooseVoters(candidates: readonly Candidate[], now: Millis): void {
+    const { replica, replaceAfterMs } = this.#context;
+    const step = autopilot({
+      membership: replica.membership,
+      candidates,
+      leader: replica.raftId,
+      leaderSinceMs: this.#leaderSinceMs,
+      lastChangeMs: this.#lastChangeMs,
+      config: { replaceAfterMs, maxVoters: VOTERS_MAX },
+      nowMs: now,
+    });
+    if (step === null) return;
+    if (step.kind === "transfer") {
+      replica.raft.transfer(step.to);
+    } else {
+      this.#lastChangeMs = now;
+      replica.proposeChange(step.change);
+    }
+    this.#context.note(describeStep(step, (id) => this.#nameOf(id)));
+  }
+
+  #nameOf(raftId: number): string {
+    const node = [...this.#context.replica.state.nodes.values()].find(
+      (other) => other.raftId === raftId,
+    );
+    return node?.name ?? `raft id ${raftId}`;
+  }
+
+  /** A node that leaves is let go once it holds no log and none of its tasks runs any more. */
+  #letGo(): void {
+    const { replica, propose } = this.#context;
+    const { state, membership } = replica;
+    const holders = new Set(memberIds(membership));
+    for (const { id, leaving, raftId } of state.nodes.values()) {
+      if (!leaving || holders.has(raftId)) continue;
+      const isBusy = state.tasksOfNode(id).some((task) => !isTerminal(task.state));
+      if (!isBusy) propose({ kind: "node-remove", node: id, force: true });
+    }
+  }
+
+  #raiseLevel(): void {
+    const { replica, propose } = this.#context;
+    const { nodes, featureLevel } = replica.state;
+    const level = Math.min(...[...nodes.values()].map((node) => node.featureLevel));
+    if (Number.isFinite(level) && level > featureLevel) propose({ kind: "feature-level", level });
+  }
+}

@@ -1,0 +1,98 @@
+import type { Millis, NodeId } from "../../state/ids.ts";
+import type { Peer } from "../storage.ts";
+import { DEPARTING_MS } from "./defaults.ts";
+import type { Effect } from "./effect.ts";
+import { connectList } from "./members.ts";
+import type { Member } from "./message.ts";
+
+/** Whom a node knows as members, how Raft's numbers belong to them, and whom the network is to let in. */
+export class Roster {
+  readonly #self: NodeId;
+  #members: readonly Member[];
+  #byRaftId: ReadonlyMap<number, Member>;
+  #joinSecret: string | null = null;
+  #stamp = 0;
+  /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
+  readonly #routes: Map<number, NodeId> = new Map();
+  /** Who was removed a moment ago, and until when it is still let in: it has yet to hear of it. */
+  readonly #departing: Map<NodeId, { readonly member: Member; readonly untilMs: Millis }> =
+    new Map();
+
+  constructor(self: NodeId, peers: readonly Peer[]) {
+    this.#self = self;
+    this.#members = peers.map(({ id, raftId, addresses }) => ({
+      id,
+      raftId,
+      name: "",
+      addresses,
+      holdsLog: true,
+    }));
+    this.#byRaftId = byRaftId(this.#members);
+  }
+
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  get joinSecret(): string | null {
+    return this.#joinSecret;
+  }
+
+  /** Another number for each list. */
+  get stamp(): number {
+    return this.#stamp;
+  }
+
+  find(id: NodeId): Member | undefined {
+    return this.#members.find((member) => member.id === id);
+  }
+
+  learn(members: readonly Member[], joinSecret: string | null, now: Millis): void {
+    const ids = new Set(members.map(({ id }) => id));
+    for (const member of this.#members) {
+      const untilMs = now + DEPARTING_MS;
+      if (!ids.has(member.id)) this.#departing.set(member.id, { member, untilMs });
+    }
+    for (const id of ids) this.#departing.delete(id);
+    this.#members = members;
+    this.#byRaftId = byRaftId(members);
+    this.#joinSecret = joinSecret;
+    this.#stamp += 1;
+  }
+
+  /** Whether somebody who was removed is not to be let in any more. */
+  tick(now: Millis): boolean {
+    const over = [...this.#departing].filter(([, { untilMs }]) => now >= untilMs);
+    for (const [id] of over) this.#departing.delete(id);
+    return over.length > 0;
+  }
+
+  /** Raft spoke under this number. */
+  heard(raftId: number, from: NodeId): void {
+    this.#routes.set(raftId, from);
+  }
+
+  nodeOf(raftId: number): NodeId | null {
+    return this.#byRaftId.get(raftId)?.id ?? this.#routes.get(raftId) ?? null;
+  }
+
+  effect(): Extract<Effect, { kind: "members" }> {
+    return {
+      kind: "members",
+      members: [...this.#members, ...[...this.#departing.values()].map(({ member }) => member)],
+      connect: connectList(this.#self, this.#members),
+      joinSecret: this.#joinSecret,
+    };
+  }
+
+  /** Where the log's holders were last seen: what a restarted node begins with. */
+  peers(): Peer[] {
+    return connectList(this.#self, this.#members)
+      .filter(({ holdsLog }) => holdsLog)
+      .map(({ id, raftId, addresses }) => ({ id, raftId, addresses }));
+  }
+}
+
+function byRaftId(members: readonly Member[]): ReadonlyMap<number, Member> {
+  return new Map(members.map((member) => [member.raftId, member]));
+}

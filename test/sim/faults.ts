@@ -1,0 +1,190 @@
+import type { Prng } from "../../lib/prng.ts";
+import type { Request } from "../../node/core/request.ts";
+import type { Host } from "./host.ts";
+import type { World } from "./world.ts";
+
+const HOSTS_MAX = 9;
+
+/** What befalls the cluster, each at its own mean distance; a seed switches a random part of it off. */
+export class Faults {
+  readonly #world: World;
+  readonly #prng: Prng;
+  #keys = 0;
+
+  constructor(world: World, prng: Prng) {
+    this.#world = world;
+    this.#prng = prng;
+  }
+
+  begin(): void {
+    const { options } = this.#world;
+    this.#every(options.crashEveryMs, () => this.#crashOne());
+    this.#every(options.pauseEveryMs, () => this.#pauseOne());
+    this.#every(options.cutEveryMs, () => this.#cutSome());
+    this.#every(options.stallEveryMs, () => this.#stallOne());
+    this.#every(options.containerCrashEveryMs, () => this.#crashContainer());
+    this.#every(options.breakEveryMs, () => this.#breakStream());
+    this.#every(options.syncErrorEveryMs, () => this.#failSync());
+    this.#every(options.wipeEveryMs, () => this.#wipeOne());
+    this.#every(options.churnEveryMs, () => this.#joinOrLeave());
+    this.#every(options.transferEveryMs, () => this.#transfer());
+  }
+
+  #every(everyMs: number | null, act: () => void): void {
+    if (everyMs === null) return;
+    this.#world.queue.after(this.#prng.between(1, 2 * everyMs), () => {
+      if (!this.#world.faultsOn) return;
+      act();
+      this.#every(everyMs, act);
+    });
+  }
+
+  #pickUp(): Host | null {
+    const up = this.#world.running();
+    return up.length === 0 ? null : this.#prng.pick(up);
+  }
+
+  #crashOne(): void {
+    const host = this.#pickUp();
+    if (host === null) return;
+    this.#world.crash(host, "crash");
+    // Sometimes all at once: power loss.
+    if (this.#prng.chance(50)) {
+      for (const other of this.#world.running()) this.#world.crash(other, "crash");
+    }
+  }
+
+  /** A sync fails: the process ends at once, and nobody knows what the disk took. */
+  #failSync(): void {
+    const host = this.#pickUp();
+    if (host !== null) this.#world.crash(host, "sync error");
+  }
+
+  #pauseOne(): void {
+    const world = this.#world;
+    const up = world.running().filter(({ isPaused }) => !isPaused);
+    if (up.length === 0) return;
+    const host = this.#prng.pick(up);
+    world.count("pause");
+    world.say(`${host.id} stands still`);
+    host.pause();
+    world.queue.after(this.#prng.between(100, 7_000), () => {
+      world.say(`${host.id} goes on`);
+      host.resume();
+    });
+  }
+
+  #cutSome(): void {
+    const world = this.#world;
+    const ids = this.#prng.shuffle([...world.hosts.keys()]);
+    if (ids.length < 2) return;
+    world.count("cut");
+    const side = new Set(ids.slice(0, this.#prng.between(1, ids.length - 1)));
+    const shape = this.#prng.pick(["both ways", "one way", "chain"] as const);
+    world.say(`cut ${shape}: ${[...side].join(" ")}`);
+    ids.forEach((a, i) => {
+      ids.forEach((b, j) => {
+        const apart = side.has(a) && !side.has(b);
+        if (shape === "chain" ? Math.abs(i - j) > 1 : apart) world.network.cut(a, b);
+        if (shape === "both ways" && apart) world.network.cut(b, a);
+      });
+    });
+    world.queue.after(this.#prng.between(200, 9_000), () => {
+      world.say("the cuts are mended");
+      world.network.mend();
+    });
+  }
+
+  #stallOne(): void {
+    const world = this.#world;
+    const host = this.#prng.pick([...world.hosts.values()]);
+    world.count("disk stall");
+    world.say(`${host.id}'s disk stalls`);
+    host.stalledUntilMs = world.queue.nowMs + this.#prng.between(500, 5_000);
+  }
+
+  #crashContainer(): void {
+    const world = this.#world;
+    const hosts = world.running().filter(({ engine }) => (engine?.running().length ?? 0) > 0);
+    if (hosts.length === 0) return;
+    const host = this.#prng.pick(hosts);
+    const running = host.engine?.running() ?? [];
+    if (running.length === 0) return;
+    world.count("container crash");
+    host.engine?.crash(this.#prng.pick(running), 1);
+  }
+
+  #breakStream(): void {
+    const world = this.#world;
+    const [a, b] = this.#prng.shuffle(world.running());
+    if (a === undefined || b === undefined) return;
+    world.count("broken stream");
+    a.deliver({ kind: "peer-lost", peer: b.id });
+    b.deliver({ kind: "peer-lost", peer: a.id });
+    world.queue.after(this.#prng.between(50, 2_000), () => {
+      if (a.isUp && b.isUp) {
+        a.deliver({ kind: "peer-up", peer: b.id });
+        b.deliver({ kind: "peer-up", peer: a.id });
+      }
+    });
+  }
+
+  /**
+   * A disk is lost with all that is on it, and its node is admitted anew. Only where consensus can bear it: every
+   * node that knows a configuration with this one in it knows three voters at least, and none of them lost already.
+   */
+  #wipeOne(): void {
+    const world = this.#world;
+    const hosts = this.#prng.shuffle([...world.hosts.values()]);
+    const host = hosts.find((candidate) => this.#isBearable(candidate));
+    if (host !== undefined) world.wipe(host);
+  }
+
+  #isBearable(host: Host): boolean {
+    const world = this.#world;
+    const lost = (raftId: number): boolean =>
+      ![...world.hosts.values()].some(({ disk }) => disk.durable.identity?.raftId === raftId);
+    const raftId = host.disk.durable.identity?.raftId;
+    if (raftId === undefined) return false;
+    const isBorne = [...world.hosts.values()].every(({ node }) => {
+      const { voters = [], outgoing = [] } = node?.replica.membership ?? {};
+      return [voters, outgoing].every(
+        (half) => !half.includes(raftId) || (half.length >= 3 && !half.some(lost)),
+      );
+    });
+    return isBorne && world.running().some(({ node }) => node?.isManager === true);
+  }
+
+  #joinOrLeave(): void {
+    const world = this.#world;
+    const { size } = world.hosts;
+    world.count("join or leave");
+    if (size < 2 || (size < HOSTS_MAX && this.#prng.chance(500))) {
+      world.grow();
+      return;
+    }
+    const asked = this.#pickUp();
+    const leaver = this.#prng.pick([...world.hosts.values()]);
+    if (asked === null || size <= 2) return;
+    this.#keys += 1;
+    const kind = this.#prng.chance(700) ? "node-leave" : "node-remove";
+    if (kind === "node-remove" && !this.#isBearable(leaver)) return;
+    world.say(`${kind} ${leaver.id}`);
+    const request: Request = {
+      kind: "write",
+      key: `leave-${this.#keys}`,
+      command:
+        kind === "node-leave" ? { kind, node: leaver.id } : { kind, node: leaver.id, force: true },
+    };
+    asked.request(request, 5_000, () => {});
+  }
+
+  #transfer(): void {
+    const world = this.#world;
+    const leader = world.running().find(({ node }) => node?.isManager === true);
+    if (leader === undefined) return;
+    world.count("transfer");
+    world.say(`${leader.id} is to hand over`);
+    leader.deliver({ kind: "hand-over" });
+  }
+}
