@@ -138,7 +138,7 @@ async function measure(
   );
   const spent = cpuMicros(system.pids) - micros;
   const sent = wireBytes(system);
-  const busy = await watched(system, profile ? `${what}-${count}` : null);
+  const nodes = await watched(system, profile ? `${what}-${count}` : null);
   const done = Math.max(1, result.operations);
   return {
     system: system.name,
@@ -147,23 +147,20 @@ async function measure(
     ...result,
     serverMicros: spent / done,
     wireBytes: wire === null || sent === null ? null : (sent - wire) / done,
-    busy,
+    nodes,
   };
 }
 
-/** Ends what `watch` began; the event loops' load, leader first. */
-async function watched({ nodes }: System, cell: string | null): Promise<number[]> {
-  const found: { leads: boolean; utilization: number }[] = [];
+/** Ends what `watch` began; what the nodes say of themselves, leader first. */
+async function watched({ nodes }: System, cell: string | null): Promise<NodeWatched[]> {
+  const found: { leads: boolean; node: NodeWatched }[] = [];
   for (const [i, node] of nodes.entries()) {
     const { leads } = await node.ask<NodeStatus>({ kind: "status" });
     const file = `${cell}-node${i + 1}-${leads ? "leader" : "follower"}.cpuprofile`;
     const profile = cell === null ? null : join(values.profile ?? "", file);
-    const { utilization } = await node.ask<NodeWatched>({ kind: "watched", profile });
-    found.push({ leads, utilization });
+    found.push({ leads, node: await node.ask<NodeWatched>({ kind: "watched", profile }) });
   }
-  return found
-    .toSorted((a, b) => Number(b.leads) - Number(a.leads))
-    .map(({ utilization }) => utilization);
+  return found.toSorted((a, b) => Number(b.leads) - Number(a.leads)).map(({ node }) => node);
 }
 
 async function askCell(load: Child, ask: LoadAsk, atMost: number): Promise<CellResult> {

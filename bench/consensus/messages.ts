@@ -30,6 +30,9 @@ export interface NodeStatus {
 export interface NodeWatched {
   /** Share of the time in which the event loop was at work. */
   readonly utilization: number;
+  /** Durable writes of its disk, and how long the one in the middle took. */
+  readonly writes: number;
+  readonly writeP50Ms: number;
 }
 
 export type Door = "frames" | "grpc" | "http";

@@ -27,7 +27,8 @@ import { ClusterState } from "../../state/cluster.ts";
 import { FEATURE_LEVEL } from "../../state/feature-level.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import { encodeFrame, FRAME, KEY_BYTES, takeFrame } from "./frames.ts";
-import type { NodeArguments, NodeAsk, NodeStatus } from "./messages.ts";
+import type { NodeArguments, NodeAsk, NodeStatus, NodeWatched } from "./messages.ts";
+import { median } from "./numbers.ts";
 import { readQuery, writeCommand } from "./operations.ts";
 import { Cutter, TurnWriter } from "./turn-writer.ts";
 
@@ -41,6 +42,9 @@ const REQUEST_MS = 10_000;
 const REPLACE_AFTER_MS = 600_000;
 
 type Key = Awaited<ReturnType<typeof loadIdentityKey>>;
+
+/** Milliseconds of each durable write since `watch`. */
+let writeTimes: number[] = [];
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);
@@ -76,6 +80,7 @@ async function start({
   const version = orchVersion();
   const dir = await openDataDir(dataDir, version);
   const { disk } = await openDisk(dir);
+  timeWrites(disk);
   const key = await loadIdentityKey(join(dir.path, KEY_FILE));
   const address = `/ip4/127.0.0.1/tcp/${listen}`;
   const facts: NodeFacts = {
@@ -96,6 +101,15 @@ async function start({
   };
   const image = peer === null ? await found(disk, key, facts) : await enter(disk, key, facts, peer);
   return run(dir, disk, image, key, facts);
+}
+
+function timeWrites(disk: Disk): void {
+  const write = disk.write.bind(disk);
+  disk.write = async (data) => {
+    const startMs = performance.now();
+    await write(data);
+    writeTimes.push(performance.now() - startMs);
+  };
 }
 
 async function found(disk: Disk, key: Key, facts: NodeFacts): Promise<DiskImage> {
@@ -229,17 +243,20 @@ function answerParent(of: NodeDriver, at: number): void {
             await session.post("Profiler.start");
           }
           before = performance.eventLoopUtilization();
+          writeTimes = [];
           process.send?.({});
           return;
         case "watched": {
           const { utilization } = performance.eventLoopUtilization(before);
+          const writeP50Ms = median(writeTimes);
+          const watched: NodeWatched = { utilization, writes: writeTimes.length, writeP50Ms };
           if (session !== null && ask.profile !== null) {
             const { profile } = await session.post("Profiler.stop");
             writeFileSync(ask.profile, JSON.stringify(profile));
             session.disconnect();
             session = null;
           }
-          process.send?.({ utilization });
+          process.send?.(watched);
           return;
         }
       }

@@ -1,4 +1,4 @@
-import type { CellResult, FloorResult, Operation, Times } from "./messages.ts";
+import type { CellResult, FloorResult, NodeWatched, Operation, Times } from "./messages.ts";
 import { median } from "./numbers.ts";
 
 /** One cell of one round. */
@@ -10,8 +10,8 @@ export interface Row extends CellResult {
   readonly serverMicros: number;
   /** Between the servers, for one operation; null: unknown. */
   readonly wireBytes: number | null;
-  /** Share of the time in which each event loop was at work, the leader's first; empty: not known. */
-  readonly busy: readonly number[];
+  /** What each node says of itself, the leader first; empty: nothing. */
+  readonly nodes: readonly NodeWatched[];
 }
 
 /** What issue and design ask of orch, as ratios to etcd in the same run. */
@@ -26,7 +26,7 @@ const READ_TARGET = 2;
 const LATENCY_TARGET = 1.5;
 
 /** Medians of the rounds. */
-type Cell = Omit<Row, "busy">;
+type Cell = Omit<Row, "nodes">;
 
 let floorMs = Number.NaN;
 
@@ -50,7 +50,7 @@ export function report(rows: readonly Row[]): void {
     if (of.length === 0) continue;
     say("");
     say(
-      `${`${operation}s of 256 bytes`.padEnd(20)}clients${head(["a second", "p50", "p99", "CPU/op", "client CPU", "wire/op", "errors"])}   event loops`,
+      `${`${operation}s of 256 bytes`.padEnd(20)}clients${head(["a second", "p50", "p99", "CPU/op", "client CPU", "wire/op", "errors"])}   event loops (syncs/op)`,
     );
     for (const clients of new Set(of.map((row) => row.clients))) {
       for (const system of new Set(of.map((row) => row.system))) {
@@ -65,9 +65,16 @@ function line(rounds: readonly Row[]): void {
   const [first] = rounds;
   if (first === undefined) return;
   const cell = medians(first, rounds);
-  const loops = first.busy
-    .map((_, i) => `${(100 * median(rounds.map(({ busy }) => busy[i] ?? 0))).toFixed(0)} %`)
-    .join(" ");
+  const loops = first.nodes
+    .map((_, i) => {
+      const of = (pick: (node: NodeWatched, row: Row) => number): number =>
+        median(rounds.map((row) => (row.nodes[i] === undefined ? 0 : pick(row.nodes[i], row))));
+      const busy = (100 * of(({ utilization }) => utilization)).toFixed(0);
+      const writes = of((node, row) => node.writes / Math.max(1, row.operations)).toFixed(2);
+      const each = of(({ writeP50Ms }) => writeP50Ms).toFixed(1);
+      return cell.operation === "read" ? `${busy} %` : `${busy} % (${writes} x ${each} ms)`;
+    })
+    .join(", ");
   const wire = cell.wireBytes === null ? "?" : cell.wireBytes.toFixed(0);
   say(
     `${cell.system.padEnd(20)}${String(cell.clients).padStart(7)}${cell.perSecond.toFixed(0).padStart(12)}${ms(cell.p50Ms)}${ms(cell.p99Ms)}${us(cell.serverMicros)}${us(cell.clientMicros)}${`${wire} B`.padStart(12)}${String(cell.errors).padStart(12)}   ${loops}`,
