@@ -1,5 +1,6 @@
 import type { Stream } from "@libp2p/interface";
 import { Uint8ArrayList } from "uint8arraylist";
+import { rareWindowUpdates } from "./few-writes.ts";
 
 /** Above it a writer waits and a reader stops the sender; below LOW both go on. */
 const HIGH_BYTES = 1 << 20;
@@ -45,6 +46,7 @@ export class FrameStream {
   #room: PromiseWithResolvers<void> | undefined;
 
   constructor(stream: Stream, maxFrameBytes: number, handlers: FrameHandlers) {
+    rareWindowUpdates(stream);
     this.#stream = stream;
     this.#handlers = handlers;
     this.#maxFrameBytes = maxFrameBytes;

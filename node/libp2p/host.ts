@@ -6,6 +6,7 @@ import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
 import { createLibp2p } from "libp2p";
 import { fault, OrchError } from "../../lib/errors.ts";
+import { wholeMessages } from "./few-writes.ts";
 import type { Limits } from "./limits.ts";
 import { METRICS_TOPIC } from "./protocols.ts";
 import type { Strangers } from "./strangers.ts";
@@ -119,7 +120,7 @@ function common(key: PrivateKey, limits: Limits, gater: ConnectionGater) {
   return {
     privateKey: key,
     transports: [tcp()],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [wholeMessages(noise())],
     // The default window (16 MiB) is larger than a stream's read limit (4 MiB): a paused stream would be aborted.
     streamMuxers: [
       yamux({
