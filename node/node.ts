@@ -405,7 +405,7 @@ export class Node {
       for (const message of output.messages) this.#sendRaft(message);
       if (output.persist !== null) this.#persist(output.persist);
       if (output.save !== null) this.#effects.push({ kind: "save-snapshot", ...output.save });
-      if (output.wanted !== null) this.#fetch(output.wanted);
+      if (output.wanted !== null) this.#wantSnapshot(output.wanted);
       this.#applied(output.applied);
       this.#changeRole();
       if (this.#manager !== null) {
@@ -434,7 +434,7 @@ export class Node {
     }
   }
 
-  #fetch({ from, id }: NonNullable<ReplicaOutput["wanted"]>): void {
+  #wantSnapshot({ from, id }: NonNullable<ReplicaOutput["wanted"]>): void {
     const node = this.#roster.nodeOf(from);
     if (node !== null) this.#effects.push({ kind: "fetch-snapshot", from: node, id });
   }

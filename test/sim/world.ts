@@ -48,6 +48,7 @@ export class World implements HostWorld {
   readonly #faults: Map<string, number> = new Map();
   faultsOn = true;
   #grown = 0;
+  #joins = 0;
   #trace = 0;
   #events = 0;
 
@@ -174,7 +175,8 @@ export class World implements HostWorld {
       host.start();
     };
     const command = { kind: "node-admit", node: host.id, facts: host.facts } as const;
-    const key = `join-${host.id}-${attempt}`;
+    this.#joins += 1;
+    const key = `join-${host.id}-${this.#joins}`;
     door.request({ kind: "write", key, command }, 5_000, settle);
     // The door may die with the question.
     this.queue.after(6_000, () => settle(null));
