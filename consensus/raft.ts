@@ -185,10 +185,11 @@ export class Raft {
     const s = this.#s;
     s.electionElapsed += 1;
     if (s.role !== "leader") {
-      if (s.isPromotable && s.electionElapsed >= s.randomizedTimeout) {
-        s.electionElapsed = 0;
-        campaign(s);
-      }
+      if (s.electionElapsed < s.randomizedTimeout) return;
+      s.electionElapsed = 0;
+      if (s.isPromotable) campaign(s);
+      // A learner cannot ask for another leader, but must not believe in one that is gone.
+      else s.leader = NONE;
       return;
     }
     s.heartbeatElapsed += 1;
