@@ -1,8 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { Prng } from "../lib/prng.ts";
-import type { Message } from "./message.ts";
 import { Raft } from "./raft.ts";
 import {
+  ASK,
+  BEAT,
+  THREE,
+  answer,
+  lone,
   TestCluster,
   between,
   clusterOf,
@@ -12,26 +16,6 @@ import {
   normal,
   voters,
 } from "./testing.ts";
-
-const FOUNDED = voters(1, 2, 3);
-
-/** One node of three, at term 1 with its founding entry, or as given. */
-function lone(...args: Parameters<typeof founded> | []): TestCluster {
-  const cluster = new TestCluster();
-  const [changes, terms, hardState] = args;
-  cluster.add(1, founded(changes ?? FOUNDED, terms, hardState));
-  return cluster;
-}
-
-/** What node 1 answers, once all it writes is durable. */
-function answer(cluster: TestCluster, message: Message): Message[] {
-  cluster.step(message);
-  cluster.persist(1);
-  return cluster.drop();
-}
-
-const ask = { from: 2, to: 1, lastIndex: 1, lastTerm: 1 } as const;
-const beat = { kind: "heartbeat", from: 2, to: 1, commit: 0, context: 0 } as const;
 
 describe("terms (Raft §5.1)", () => {
   it.each(["follower", "pre-candidate", "candidate", "leader"] as const)(
@@ -48,20 +32,20 @@ describe("terms (Raft §5.1)", () => {
         cluster.step(grant);
       }
       expect(cluster.raft(1).role).toBe(role);
-      cluster.step({ ...beat, term: 9 });
+      cluster.step({ ...BEAT, term: 9 });
       expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 9, leader: 2, vote: 0 });
     },
   );
 
   it("starts as a follower that knows no leader, in the term of its disk", () => {
-    const cluster = lone(FOUNDED, [1, 2], { term: 7, vote: 3 });
+    const cluster = lone(THREE, [1, 2], { term: 7, vote: 3 });
     expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 7, vote: 3, leader: 0 });
   });
 
   it("item 5: answers an append or a heartbeat of an earlier term, so that the stale leader steps down", () => {
-    const cluster = lone(FOUNDED, [], { term: 5 });
+    const cluster = lone(THREE, [], { term: 5 });
     const told = { kind: "append-reply", from: 1, to: 2, term: 5, index: 0, rejected: false };
-    expect(answer(cluster, { ...beat, term: 4 })).toEqual([told]);
+    expect(answer(cluster, { ...BEAT, term: 4 })).toEqual([told]);
     const append = { kind: "append", from: 2, to: 1, term: 4, prevIndex: 1, prevTerm: 1 } as const;
     expect(answer(cluster, { ...append, entries: [normal(4, 2)], commit: 2 })).toEqual([told]);
     expect(cluster.raft(1).lastIndex).toBe(1);
@@ -69,13 +53,13 @@ describe("terms (Raft §5.1)", () => {
   });
 
   it("ignores a vote of an earlier term", () => {
-    const cluster = lone(FOUNDED, [], { term: 5 });
-    expect(answer(cluster, { kind: "vote", transfer: false, ...ask, term: 4 })).toEqual([]);
+    const cluster = lone(THREE, [], { term: 5 });
+    expect(answer(cluster, { kind: "vote", transfer: false, ...ASK, term: 4 })).toEqual([]);
   });
 
   it("does not take a message for another node", () => {
     const cluster = lone();
-    expect(() => cluster.raft(1).step({ ...beat, to: 3, term: 1 })).toThrow("addressee");
+    expect(() => cluster.raft(1).step({ ...BEAT, to: 3, term: 1 })).toThrow("addressee");
   });
 });
 
@@ -89,7 +73,7 @@ describe("item 2: a vote only for a log that is up to date", () => {
     { log: [2, 2], last: [3, 2], granted: true },
   ])("log 1,$log beside a last entry (index, term) $last: $granted", ({ log, last, granted }) => {
     for (const kind of ["vote", "pre-vote"] as const) {
-      const cluster = lone(FOUNDED, log);
+      const cluster = lone(THREE, log);
       const [lastIndex, lastTerm] = [last[0] ?? 0, last[1] ?? 0];
       const asked = { kind, transfer: false, from: 2, to: 1, term: 5, lastIndex, lastTerm };
       expect(answer(cluster, asked)).toMatchObject([{ kind: `${kind}-reply`, rejected: !granted }]);
@@ -102,11 +86,11 @@ describe("item 2: a vote only for a log that is up to date", () => {
     { vote: 3, from: 2, granted: false },
     { vote: 1, from: 2, granted: false },
   ])("one vote a term: having voted for $vote, node $from gets one: $granted", (row) => {
-    const cluster = lone(FOUNDED, [], { term: 2, vote: row.vote });
+    const cluster = lone(THREE, [], { term: 2, vote: row.vote });
     const [reply] = answer(cluster, {
       kind: "vote",
       transfer: false,
-      ...ask,
+      ...ASK,
       from: row.from,
       term: 2,
     });
@@ -115,9 +99,9 @@ describe("item 2: a vote only for a log that is up to date", () => {
 
   it("a candidate with a newer last term overwrites longer logs of an earlier one", () => {
     const cluster = new TestCluster();
-    cluster.add(1, founded(FOUNDED, [3]));
-    cluster.add(2, founded(FOUNDED, [2, 2, 2], { term: 3 }));
-    cluster.add(3, founded(FOUNDED, [2, 2], { term: 3 }));
+    cluster.add(1, founded(THREE, [3]));
+    cluster.add(2, founded(THREE, [2, 2, 2], { term: 3 }));
+    cluster.add(3, founded(THREE, [2, 2], { term: 3 }));
     cluster.act(2, (raft) => raft.campaign());
     cluster.stabilize(2, 1);
     expect(cluster.leaders).toEqual([]);
@@ -141,7 +125,7 @@ describe("item 3: election timeouts are drawn anew each time, within [T, 2T)", (
     const cluster = lone();
     for (let i = 0; i < 400; i++) {
       seen.add(ticksToCampaign(cluster));
-      cluster.step({ ...beat, term: i + 2 });
+      cluster.step({ ...BEAT, term: i + 2 });
     }
     expect([...seen].toSorted((a, b) => a - b)).toEqual(
       Array.from({ length: 10 }, (_, i) => i + 10),

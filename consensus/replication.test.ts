@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Message } from "./message.ts";
 import {
+  THREE,
   TestCluster,
   between,
   bytes,
@@ -10,8 +11,6 @@ import {
   normal,
   voters,
 } from "./testing.ts";
-
-const FOUNDED = voters(1, 2, 3);
 
 function appends(messages: readonly Message[]): Extract<Message, { kind: "append" }>[] {
   return messages.filter((m) => m.kind === "append");
@@ -422,7 +421,7 @@ describe("item 18: what became of a proposal", () => {
 
 it("restarted nodes apply everything again, from the first entry", () => {
   const cluster = new TestCluster();
-  for (const id of [1, 2, 3]) cluster.add(id, founded(FOUNDED));
+  for (const id of [1, 2, 3]) cluster.add(id, founded(THREE));
   cluster.elect(1);
   cluster.propose(1, "a");
   cluster.stabilize();
