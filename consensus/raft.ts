@@ -172,10 +172,11 @@ export class Raft {
       return;
     }
     s.heartbeatElapsed += 1;
+    s.transferElapsed += 1;
+    // Whoever was to take over has not: this leader goes on.
+    if (s.transferElapsed >= s.config.electionTicks) s.transferee = NONE;
     if (s.electionElapsed >= s.config.electionTicks) {
       s.electionElapsed = 0;
-      // Whoever was to take over has not: this leader goes on.
-      s.transferee = NONE;
       checkQuorum(s);
       if (this.role !== "leader") return;
     }
@@ -202,8 +203,9 @@ export class Raft {
     if (progress === undefined || !isVoter(s.membership, to)) {
       return { kind: "refused", reason: "not-a-voter" };
     }
+    // Asked again for the same one, the time is not counted anew: proposals would wait for ever.
+    if (s.transferee !== to) s.transferElapsed = 0;
     s.transferee = to;
-    s.electionElapsed = 0;
     handOver(s, progress);
     sendAppends(s, to, true);
     return { kind: "begun" };
