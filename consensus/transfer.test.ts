@@ -312,6 +312,29 @@ describe("item 35: a leader whose disk stands still gives up", () => {
     expect(cluster.commands(3)).toEqual(["a"]);
   });
 
+  it("also right after it counted who is to be heard", () => {
+    const cluster = led();
+    cluster.tick(1, 10);
+    cluster.drop();
+    cluster.act(1, (raft) => raft.abdicate());
+    expect(cluster.drop(kinds("timeout-now"))).toHaveLength(1);
+  });
+
+  it("prefers a follower that it hears to one that holds more", () => {
+    const cluster = led();
+    cluster.propose(1, "a");
+    cluster.stabilize(1, 2);
+    cluster.tick(1, 10);
+    cluster.persist(3);
+    cluster.deliver(({ from, to }) => from === 3 || to === 3);
+    cluster.persist(3);
+    cluster.deliver(({ from }) => from === 3);
+    expect(cluster.raft(1).progressOf(2)?.recentlyActive).toBe(false);
+    expect(cluster.raft(1).progressOf(3)).toMatchObject({ recentlyActive: true, match: 2 });
+    cluster.act(1, (raft) => raft.abdicate());
+    expect(cluster.drop(kinds("timeout-now"))).toMatchObject([{ to: 3 }]);
+  });
+
   it("never to a learner, and alone to nobody", () => {
     const cluster = new TestCluster();
     for (const id of [1, 2]) cluster.add(id, founded([...voters(1), ...learners(2)]));
