@@ -335,6 +335,22 @@ export function clusterOf(count: number, bounds: TestBounds = {}): TestCluster {
   return cluster;
 }
 
+/** Node 1 leads, 2 follows, 3 has missed `count` entries from 3 on, of which the leader keeps `kept`. */
+export function dragging(count = 5, kept = 0): TestCluster {
+  const cluster = clusterOf(3);
+  cluster.elect(1);
+  for (let i = 0; i < count; i++) cluster.propose(1, `${i}`);
+  cluster.stabilize(1, 2);
+  cluster.snapshot(1, cluster.raft(1).appliedIndex - kept);
+  return cluster;
+}
+
+/** A leader's heartbeat and its answers, and what they bring about. */
+export function beat(cluster: TestCluster, leader: RaftId = 1): void {
+  cluster.tick(leader);
+  cluster.stabilize();
+}
+
 export const THREE: readonly MemberChange[] = voters(1, 2, 3);
 
 /** One node of three, at term 1 with its founding entry, or as given. */
