@@ -196,8 +196,7 @@ export function compact(s: RaftState, meta: SnapshotMeta, keepAfter: number): vo
   // Another node's snapshot, which reaches further, may have come in between.
   if (s.snapshot !== null && meta.index <= s.snapshot.index) return;
   s.snapshot = meta;
-  const most = Math.min(keepAfter, meta.index, s.log.stable);
-  const base = s.log.compactTo(Math.max(most, s.log.base.index));
+  const base = s.log.compactTo(Math.min(keepAfter, meta.index, s.log.stable));
   s.cut = { meta, base, dropLog: false };
 }
 
