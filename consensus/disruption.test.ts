@@ -168,6 +168,21 @@ describe("items 5 and 6: CheckQuorum and the recent-leader rule", () => {
     expect(cluster.raft(3)).toMatchObject({ leader: 1, term: 10 });
   });
 
+  it("a learner that joins with a later term costs one election, and the cluster is stable again", () => {
+    const cluster = clusterOf(3);
+    cluster.elect(1);
+    cluster.add(4, diskOf({ term: 20, vote: 0, commit: 0 }, []));
+    cluster.change(1, ...learners(4));
+    for (let i = 0; i < 60; i++) {
+      for (const id of [1, 2, 3, 4]) cluster.tick(id);
+      cluster.stabilize();
+    }
+    expect(cluster.leaders).toHaveLength(1);
+    expect(cluster.raft(4).term).toBe(21);
+    expect(cluster.raft(4).appliedIndex).toBe(cluster.raft(1).appliedIndex);
+    for (const id of [1, 2, 3]) expect(cluster.raft(id).term).toBe(21);
+  });
+
   it("who can reach only one of two others does not depose a leader that reaches both", () => {
     const cluster = clusterOf(3);
     cluster.elect(1);

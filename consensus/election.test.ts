@@ -97,6 +97,29 @@ describe("item 2: a vote only for a log that is up to date", () => {
     expect(reply).toMatchObject({ kind: "vote-reply", term: 2, rejected: !row.granted });
   });
 
+  it.each(["follower", "pre-candidate", "candidate", "leader"] as const)(
+    "a %s grants a vote of a later term, when no leader is heard or the leader wishes it",
+    (role) => {
+      const cluster = clusterOf(3);
+      if (role === "leader") cluster.elect(1);
+      if (role.endsWith("candidate")) cluster.act(1, (raft) => raft.campaign());
+      if (role === "candidate") {
+        cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+        cluster.persist(1);
+        cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+      }
+      expect(cluster.raft(1).role).toBe(role);
+      cluster.drop();
+      const ask = { kind: "vote", from: 2, to: 1, term: 7, lastIndex: 9, lastTerm: 6 } as const;
+      cluster.step({ ...ask, transfer: role === "leader" });
+      cluster.persist(1);
+      expect(cluster.drop(kinds("vote-reply"))).toMatchObject([
+        { to: 2, term: 7, rejected: false },
+      ]);
+      expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 7, vote: 2 });
+    },
+  );
+
   it("a candidate with a newer last term overwrites longer logs of an earlier one", () => {
     const cluster = new TestCluster();
     cluster.add(1, founded(THREE, [3]));
@@ -218,6 +241,19 @@ describe("elections", () => {
     expect(cluster.raft(3)).toMatchObject({ role: "follower", leader: 1, term: 2, vote: 3 });
     cluster.stabilize();
     expect(cluster.leaders).toEqual([1]);
+  });
+
+  it("two that ask at once without a leader: neither raises the term until one is granted", () => {
+    const cluster = clusterOf(3);
+    for (const id of [1, 3]) cluster.act(id, (raft) => raft.campaign());
+    for (const id of [1, 3]) cluster.persist(id);
+    cluster.drop(({ to }) => to === 2);
+    cluster.stabilize(1, 3);
+    // Each granted the other's question, so both stand, and split the vote.
+    for (const id of [1, 3]) expect(cluster.raft(id)).toMatchObject({ term: 2, vote: id });
+    expect(cluster.leaders).toEqual([]);
+    cluster.elect(3);
+    expect(cluster.raft(1)).toMatchObject({ leader: 3, term: 3 });
   });
 
   it("a vote counts once, however often it arrives", () => {
