@@ -100,6 +100,34 @@ describe("items 27 and 29: compaction", () => {
     expect(cluster.node(1).disk).toMatchObject({ base: { index: 9 }, snapshot: { index: 9 } });
   });
 
+  it("another's that is older than what it began from is of no use", () => {
+    const cluster = grown(3);
+    cluster.act(1, (raft) => raft.restore({ index: 9, term: 1, membership: VOTERS }));
+    for (const index of [9, 8, 3]) {
+      const older = { index, term: 1, membership: { ...VOTERS, learners: [4] } };
+      expect(cluster.act(1, (raft) => raft.restore(older))).toBe(false);
+    }
+    expect(cluster.raft(1)).toMatchObject({ base: { index: 9 }, membership: VOTERS });
+  });
+
+  it("item 14: a write that a snapshot overtook makes nothing after it stable", () => {
+    const cluster = lone(THREE, [], { term: 2 });
+    const append = { kind: "append", from: 2, to: 1, commit: 1 } as const;
+    const tail = [2, 3, 4, 5, 6].map((index) => normal(2, index));
+    cluster.step({ ...append, term: 2, prevIndex: 1, prevTerm: 1, entries: tail });
+    // It contradicts what was committed in term 3, and has not reached the disk.
+    cluster.act(1, (raft) => raft.restore({ index: 4, term: 3, membership: VOTERS }));
+    const next = [normal(3, 5), normal(3, 6)];
+    cluster.step({ ...append, term: 3, prevIndex: 4, prevTerm: 3, entries: next });
+    cluster.persist(1, 1);
+    expect(cluster.raft(1)).toMatchObject({ lastIndex: 6, stableIndex: 0 });
+    cluster.persist(1, 1);
+    expect(cluster.raft(1).stableIndex, "the snapshot's place, and no more").toBe(4);
+    cluster.persist(1);
+    expect(cluster.raft(1).stableIndex).toBe(6);
+    expect(cluster.node(1).disk.entries.map(({ term }) => term)).toEqual([3, 3]);
+  });
+
   it("waits for nothing while the snapshot that it began from is on its way to the disk", () => {
     const cluster = grown(3);
     const meta = { index: 9, term: 1, membership: VOTERS };
