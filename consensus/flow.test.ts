@@ -4,6 +4,7 @@ import {
   THREE,
   TestCluster,
   beat,
+  between,
   clusterOf,
   founded,
   kinds,
@@ -103,6 +104,28 @@ describe("item 17: flow control", () => {
     cluster.succeed(2, 2, 3);
     expect(cluster.raft(2).commitIndex).toBe(5);
     expect(cluster.propose(2, "x".repeat(200)).kind).toBe("proposed");
+    expect(cluster.propose(2, "x".repeat(200)).kind).toBe("refused");
+  });
+
+  it("what an earlier leader left frees no room for the next one's own when it is committed", () => {
+    const cluster = clusterOf(3, { maxUncommittedBytes: 300 });
+    cluster.elect(1);
+    for (let i = 0; i < 2; i++) cluster.propose(1, "x".repeat(100));
+    cluster.deliver();
+    for (const id of [2, 3]) cluster.persist(id);
+    cluster.drop();
+    for (const id of [2, 3]) cluster.act(id, (raft) => raft.peerLost(1));
+    cluster.act(2, (raft) => raft.campaign());
+    while (cluster.raft(2).role !== "leader") {
+      for (const id of [2, 3]) cluster.persist(id);
+      cluster.deliver();
+    }
+    expect(cluster.propose(2, "x".repeat(200)).kind).toBe("proposed");
+    cluster.persist(2);
+    cluster.deliver(kinds("append"));
+    cluster.persist(3);
+    cluster.deliver(between(3, 2));
+    expect(cluster.raft(2)).toMatchObject({ commitIndex: 5, lastIndex: 6 });
     expect(cluster.propose(2, "x".repeat(200)).kind).toBe("refused");
   });
 
