@@ -26,6 +26,8 @@ interface History {
   readonly leaders: Map<number, RaftId>;
   /** By index: whatever any node has applied. */
   readonly applied: Map<number, string>;
+  /** By index: the term of what any node has called committed. */
+  readonly committed: Map<number, number>;
   readonly seen: Map<RaftId, Seen>;
   restored: number;
   handedOver: number;
@@ -72,6 +74,7 @@ function checkCommitted(cluster: TestCluster, node: TestNode, before: Seen): voi
   const index = raft.commitIndex;
   if (raft.role !== "leader" || index <= before.commit || before.life !== node.lives) return;
   const term = present(raft.termAt(index), "a leader has what it commits");
+  if (term !== raft.term) fail(`${node.id} commits ${index}/${term} in term ${raft.term}`);
   const isDurable = [before.membership, raft.membership].some(
     (membership) => voteResult(membership, (id) => holds(cluster.node(id), index, term)) === "won",
   );
@@ -91,6 +94,34 @@ function checkLeader(node: TestNode, history: History): void {
   }
 }
 
+/** Everyone calls the same entries committed. */
+function checkCommits({ id, raft }: TestNode, after: number, history: History): void {
+  for (let index = Math.max(after, raft.base.index) + 1; index <= raft.commitIndex; index++) {
+    const term = present(raft.termAt(index), "what is committed is in the log");
+    const known = history.committed.get(index) ?? term;
+    if (known !== term) fail(`${id} calls ${index}/${term} committed, others ${index}/${known}`);
+    history.committed.set(index, term);
+  }
+}
+
+/** What a node, or the leader of the latest term, believes durable is durable. */
+function checkDurable(cluster: TestCluster, node: TestNode, history: History): void {
+  const { raft, id } = node;
+  const { stableIndex } = raft;
+  const stableTerm = raft.termAt(stableIndex);
+  if (stableTerm !== undefined && !holds(node, stableIndex, stableTerm)) {
+    fail(`${id} calls ${stableIndex}/${stableTerm} stable, and its disk does not hold it`);
+  }
+  if (raft.role !== "leader" || raft.term < Math.max(...history.leaders.keys())) return;
+  for (const other of cluster.nodes.values()) {
+    const match = raft.progressOf(other.id)?.match ?? 0;
+    const term = raft.termAt(match);
+    if (match > 0 && term !== undefined && !holds(other, match, term)) {
+      fail(`${id} takes ${match}/${term} for durable on ${other.id}`);
+    }
+  }
+}
+
 function checkNode(cluster: TestCluster, node: TestNode, history: History): void {
   const { id, raft, applied, disk, lives } = node;
   checkLeader(node, history);
@@ -102,6 +133,8 @@ function checkNode(cluster: TestCluster, node: TestNode, history: History): void
     }
     history.applied.set(entry.index, show(entry));
   }
+  checkCommits(node, before?.life === lives ? before.commit : 0, history);
+  checkDurable(cluster, node, history);
   const { base, appliedIndex, commitIndex, lastIndex } = raft;
   if (base.index > appliedIndex || appliedIndex > commitIndex || commitIndex > lastIndex) {
     fail(
@@ -292,11 +325,16 @@ function heal(world: World): void {
 function run(seed: number): World {
   const prng = new Prng(seed);
   const cluster = new TestCluster();
-  const bounds = { electionTicks: 5, maxInflight: prng.between(1, 8), maxMessageBytes: 200 };
+  const bounds = {
+    electionTicks: 5,
+    maxInflight: prng.between(1, 8),
+    maxMessageBytes: prng.pick([30, 200]),
+  };
   for (const id of IDS) cluster.add(id, founded(voters(1, 2, 3)), bounds);
   const history: History = {
     leaders: new Map(),
     applied: new Map(),
+    committed: new Map(),
     seen: new Map(),
     restored: 0,
     handedOver: 0,
