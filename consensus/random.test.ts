@@ -15,6 +15,8 @@ import { TestCluster, type TestNode, founded, text, voters } from "./testing.ts"
 /** What was true of a node at the last check. */
 interface Seen {
   readonly life: number;
+  /** The term that it led, 0: none. */
+  readonly led: number;
   readonly commit: number;
   readonly applied: number;
   readonly membership: Membership;
@@ -72,7 +74,8 @@ function holds(node: TestNode, index: number, term: number): boolean {
 function checkCommitted(cluster: TestCluster, node: TestNode, before: Seen): void {
   const { raft } = node;
   const index = raft.commitIndex;
-  if (raft.role !== "leader" || index <= before.commit || before.life !== node.lives) return;
+  const wasLeading = before.life === node.lives && before.led === raft.term;
+  if (raft.role !== "leader" || !wasLeading || index <= before.commit) return;
   const term = present(raft.termAt(index), "a leader has what it commits");
   if (term !== raft.term) fail(`${node.id} commits ${index}/${term} in term ${raft.term}`);
   const isDurable = [before.membership, raft.membership].some(
@@ -154,6 +157,7 @@ function checkNode(cluster: TestCluster, node: TestNode, history: History): void
   }
   history.seen.set(id, {
     life: lives,
+    led: raft.role === "leader" ? raft.term : 0,
     commit: commitIndex,
     applied: appliedIndex,
     membership: raft.membership,
