@@ -41,7 +41,7 @@ export class Checkers {
     this.#lost = lost;
   }
 
-  handled(host: Host, event: Event): void {
+  handled(host: Host, events: readonly Event[]): void {
     const replica = host.node?.replica;
     if (replica === undefined) return;
     const before = this.#before(host, replica);
@@ -53,7 +53,7 @@ export class Checkers {
     this.#applies(host, replica, before);
     this.#numbers(host, replica);
     if (replica.raft.role === "leader") this.#leading(host, replica.raft);
-    if (event.kind === "persisted") this.#hardState(host);
+    if (events.some(({ kind }) => kind === "persisted")) this.#hardState(host);
     const { raft } = replica;
     this.#seen.set(host.id, {
       life: host.life,

@@ -93,10 +93,10 @@ export class World implements HostWorld {
     }
   }
 
-  handled(host: Host, event: Event, effects: readonly Effect[]): void {
-    this.#events += 1;
-    this.#note(host.id, event, effects);
-    this.#checkers.handled(host, event);
+  handled(host: Host, events: readonly Event[], effects: readonly Effect[]): void {
+    this.#events += events.length;
+    for (const event of events) this.#note(host.id, event, effects);
+    this.#checkers.handled(host, events);
   }
 
   #note(id: NodeId, event: Event, effects: readonly Effect[]): void {
