@@ -1,4 +1,5 @@
 import { performance } from "node:perf_hooks";
+import { NONE } from "../consensus/message.ts";
 import { assert } from "../lib/assert.ts";
 import { type Fault, fault, faultOf } from "../lib/errors.ts";
 import { Prng } from "../lib/prng.ts";
@@ -99,7 +100,8 @@ export class NodeDriver {
     const endMs = epochMs() + waitMs;
     this.deliver({ kind: "hand-over" });
     await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
-    while (this.node.isHandingOver && !this.#stopped && epochMs() < endMs) {
+    const { raft } = this.node.replica;
+    while (raft.transferee !== NONE && !this.#stopped && epochMs() < endMs) {
       await new Promise((resolve) => setTimeout(resolve, HAND_OVER_POLL_MS));
     }
   }

@@ -1,5 +1,4 @@
 import { isMember } from "../consensus/membership.ts";
-import { NONE } from "../consensus/message.ts";
 import type { Prng } from "../lib/prng.ts";
 import type { Fault } from "../lib/errors.ts";
 import type { Usage } from "../runtime/engine.ts";
@@ -9,7 +8,7 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import { EVENTS_KEPT, type LOG_BOUNDS, REMOVED_STOP_MS } from "./core/defaults.ts";
+import { type LOG_BOUNDS, REMOVED_STOP_MS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
 import { removedFault, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
@@ -17,6 +16,7 @@ import { Manager } from "./core/manager.ts";
 import { membersOf } from "./core/members.ts";
 import type { Member, NodeMessage } from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
+import { RecentEvents } from "./core/recent-events.ts";
 import { Requests } from "./core/requests.ts";
 import type { Request } from "./core/request.ts";
 import { Roster } from "./core/roster.ts";
@@ -54,7 +54,7 @@ export class Node {
   readonly #lostPeers: Map<NodeId, Millis> = new Map();
   readonly #digests: Digests = new Digests();
   #usage: Usage | null = null;
-  #events: StateEvent[] = [];
+  readonly #events: RecentEvents = new RecentEvents();
   #workerWakeAtMs: Millis | null = null;
   #removedAtMs: Millis | null = null;
   #isStopped = false;
@@ -108,11 +108,6 @@ export class Node {
     return this.#manager !== null;
   }
 
-  /** Whether it leads and has asked another to take over. */
-  get isHandingOver(): boolean {
-    return this.#replica.raft.transferee !== NONE;
-  }
-
   get holdsLog(): boolean {
     return this.#replica.holdsLog && !this.#roster.isWithoutLog;
   }
@@ -125,7 +120,7 @@ export class Node {
 
   /** Events after `index` that are still in memory, oldest first. */
   eventsSince(index: number): readonly StateEvent[] {
-    return this.#events.filter((event) => event.index > index);
+    return this.#events.since(index);
   }
 
   local(): LocalView {
@@ -340,7 +335,7 @@ export class Node {
         const { appliedIndex } = this.#replica.raft;
         const isNews = !this.#replica.holdsLog || set.index > appliedIndex;
         if (set.members !== null && (isNews || this.#roster.isWithoutLog)) {
-          this.#learnMembers(set.members, set.joinSecret);
+          this.#learnMembers(set.members, set.joinSecret, set.index);
         }
         this.#work(this.#worker.assign(set, this.#now));
         return;
@@ -384,7 +379,8 @@ export class Node {
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
   #hearOf(member: Member | null): void {
     if (member === null || this.#roster.find(member.id) !== undefined) return;
-    this.#learnMembers([...this.#roster.members, member], this.#roster.joinSecret);
+    const { members, joinSecret, index } = this.#roster;
+    this.#learnMembers([...members, member], joinSecret, index);
   }
 
   #work(output: WorkerOutput): void {
@@ -454,8 +450,7 @@ export class Node {
   #applied(entries: readonly AppliedEntry[]): void {
     const events = entries.flatMap((entry) => entry.events);
     if (events.length > 0) {
-      for (const event of events) this.#events.push(event);
-      if (this.#events.length > EVENTS_KEPT * 1.1) this.#events = this.#events.slice(-EVENTS_KEPT);
+      this.#events.add(events);
       this.#effects.push({ kind: "events", events });
     }
     const { state, membership, holdsLog } = this.#replica;
@@ -465,11 +460,12 @@ export class Node {
     const from = [state.membersIndex, membership];
     if (from.every((part, i) => part === this.#membersFrom[i])) return;
     this.#membersFrom = from;
-    this.#learnMembers(membersOf(state, membership), state.joinSecret);
+    const { appliedIndex } = this.#replica.raft;
+    this.#learnMembers(membersOf(state, membership), state.joinSecret, appliedIndex);
   }
 
-  #learnMembers(members: readonly Member[], joinSecret: string | null): void {
-    this.#roster.learn(members, joinSecret, this.#now);
+  #learnMembers(members: readonly Member[], joinSecret: string | null, index: number): void {
+    if (!this.#roster.learn(members, joinSecret, index, this.#now)) return;
     this.#effects.push(this.#roster.effect());
     const peers = this.#roster.peers();
     if (peers.length > 0) {

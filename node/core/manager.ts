@@ -1,6 +1,8 @@
 import { fault } from "../../lib/errors.ts";
 import type { Usage } from "../../runtime/engine.ts";
+import { isMember } from "../../consensus/membership.ts";
 import { NONE } from "../../consensus/message.ts";
+import { refuseRemoval } from "../../state/apply-nodes.ts";
 import { schedule } from "../../scheduler/schedule.ts";
 import type { Outcome } from "../../state/cluster.ts";
 import type { Command } from "../../state/command.ts";
@@ -149,7 +151,30 @@ export class Manager {
       this.#answer(from, id, this.#writeResponse(before, command));
       return;
     }
-    this.#propose(command, key, now, { kind: "request", from, id, command });
+    const waiter: Waiter = { kind: "request", from, id, command };
+    if (command.kind === "node-remove" && this.#isCounted(command.node)) {
+      // Two that are removed at once must not take the quorum with them: Raft lets go of each first.
+      this.#expel(command, now, waiter);
+    } else {
+      this.#propose(command, key, now, waiter);
+    }
+  }
+
+  #isCounted(node: NodeId): boolean {
+    const { state, membership } = this.#context.replica;
+    const record = state.nodes.get(node);
+    return record !== undefined && isMember(membership, record.raftId);
+  }
+
+  /** The pilot removes it once it has no seat. Without a key: it is done once however often it is asked. */
+  #expel(
+    { node, force }: Extract<UserCommand, { kind: "node-remove" }>,
+    now: Millis,
+    waiter: Extract<Waiter, { kind: "request" }>,
+  ): void {
+    const refusal = refuseRemoval(this.#context.replica.state.nodes.get(node), force);
+    if (refusal !== null) this.#answer(waiter.from, waiter.id, { kind: "refused", fault: refusal });
+    else this.#propose({ kind: "node-leave", node }, null, now, waiter);
   }
 
   #propose(command: Command, key: string | null, now: Millis, waiter: Waiter): boolean {
