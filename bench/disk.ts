@@ -1,3 +1,6 @@
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { openDataDir } from "../node/data-dir.ts";
@@ -6,22 +9,36 @@ import { type Disk, NO_WRITE } from "../node/storage.ts";
 
 /**
  * What a durable write costs, against the least that this disk allows: one write to a preallocated file
- * and one fdatasync. Both take turns, as the disk of a shared machine is never the same twice.
+ * and one fdatasync, on the main thread, which a node cannot afford. Both take turns, as the disk of a shared
+ * machine is never the same twice; in several rounds, alone and with other processes that do the same.
  *
- *     node bench/disk.ts [folder]      the folder's disk is measured; 20 s
+ *     node bench/disk.ts [folder]      the folder's disk is measured; a minute
  */
 const ENTRY_BYTES = 300;
-const BATCHES = [1, 16, 256];
-const SECONDS_A_BATCH = 6;
+const BATCHES = [1, 16, 64, 256];
+const PROCESSES = [1, 3];
+const ROUNDS = 3;
+const SECONDS_A_BATCH = 2;
 const TURN = 20;
 const PREALLOCATED_BYTES = 64 * 1024 * 1024;
+/** Says to a process that it is one of the others, and does the same until it is ended. */
+const OTHER = "--other";
 
 interface Floor {
   readonly fd: number;
   at: number;
 }
 
-const parent = process.argv[2] ?? process.cwd();
+interface Measured {
+  readonly floor: number[];
+  readonly ours: number[];
+  /** Of the main thread, a write. */
+  cpuMs: number;
+}
+
+const [, , first, second] = process.argv;
+const isOther = first === OTHER;
+const parent = (isOther ? second : first) ?? process.cwd();
 const folder = mkdtempSync(join(parent, "bench-disk-"));
 try {
   await run();
@@ -33,24 +50,67 @@ async function run(): Promise<void> {
   const dir = await openDataDir(join(folder, "node"), "0.0.0");
   const { disk } = await openDisk(dir);
   const floor = preallocate(join(folder, "floor"));
-  say(`one durable write of n entries of ${ENTRY_BYTES} bytes, in ${folder}`);
-  say("entries   floor p50   floor p99    disk p50    disk p99   ratio p50   disk entries/s");
-  let last = 0;
-  for (const batch of BATCHES) {
-    const raw: number[] = [];
-    const lmdb: number[] = [];
-    const end = performance.now() + SECONDS_A_BATCH * 1000;
-    while (performance.now() < end) {
-      for (let turn = 0; turn < TURN; turn++) raw.push(writeFloor(floor, batch));
-      for (let turn = 0; turn < TURN; turn++) {
-        lmdb.push(await writeDisk(disk, last, batch));
-        last += batch;
-      }
-    }
-    report(batch, raw, lmdb);
+  const log = { last: 0 };
+  if (isOther) {
+    process.stdin.resume();
+    let isEnded = false;
+    process.stdin.once("end", () => (isEnded = true));
+    say("ready");
+    while (!isEnded) await measure(disk, floor, log, 16, TURN);
+  } else {
+    say(`one durable write of n entries of ${ENTRY_BYTES} bytes, in ${folder}`);
+    for (const processes of PROCESSES) await withProcesses(processes, disk, floor, log);
   }
   closeSync(floor.fd);
   await disk.close();
+}
+
+async function withProcesses(
+  processes: number,
+  disk: Disk,
+  floor: Floor,
+  log: { last: number },
+): Promise<void> {
+  const others = Array.from({ length: processes - 1 }, () =>
+    spawn(process.execPath, [import.meta.filename, OTHER, parent], {
+      stdio: ["pipe", "pipe", "inherit"],
+    }),
+  );
+  for (const other of others) if (other.stdout !== null) await once(other.stdout, "data");
+  say(`${processes} at once`);
+  say("entries   floor p50   floor p99    ours p50    ours p99   ratio p50   entries/s   main ms");
+  for (const batch of BATCHES) {
+    for (let round = 0; round < ROUNDS; round++)
+      report(batch, await measure(disk, floor, log, batch, SECONDS_A_BATCH * 1000));
+  }
+  for (const other of others) await end(other);
+}
+
+async function end(other: ChildProcess): Promise<void> {
+  const exit = once(other, "exit");
+  other.stdin?.end();
+  await exit;
+}
+
+async function measure(
+  disk: Disk,
+  floor: Floor,
+  log: { last: number },
+  batch: number,
+  milliseconds: number,
+): Promise<Measured> {
+  const measured: Measured = { floor: [], ours: [], cpuMs: 0 };
+  const until = performance.now() + milliseconds;
+  while (performance.now() < until) {
+    for (let turn = 0; turn < TURN; turn++) measured.floor.push(writeFloor(floor, batch));
+    const busy = performance.eventLoopUtilization().active;
+    for (let turn = 0; turn < TURN; turn++) {
+      measured.ours.push(await writeDisk(disk, log.last, batch));
+      log.last += batch;
+    }
+    measured.cpuMs += performance.eventLoopUtilization().active - busy;
+  }
+  return { ...measured, cpuMs: measured.cpuMs / measured.ours.length };
 }
 
 function preallocate(file: string): Floor {
@@ -87,19 +147,16 @@ async function writeDisk(disk: Disk, last: number, batch: number): Promise<numbe
   return performance.now() - start;
 }
 
-function report(batch: number, raw: readonly number[], lmdb: readonly number[]): void {
-  const [floor50, floor99, disk50, disk99] = [
-    quantile(raw, 0.5),
-    quantile(raw, 0.99),
-    quantile(lmdb, 0.5),
-    quantile(lmdb, 0.99),
-  ];
-  const perSecond = (lmdb.length * batch * 1000) / lmdb.reduce((sum, each) => sum + each, 0);
-  const times = [floor50, floor99, disk50, disk99].map((each) =>
+function report(batch: number, { floor, ours, cpuMs }: Measured): void {
+  const [floor50, floor99] = [quantile(floor, 0.5), quantile(floor, 0.99)];
+  const [ours50, ours99] = [quantile(ours, 0.5), quantile(ours, 0.99)];
+  const perSecond = (ours.length * batch * 1000) / ours.reduce((sum, each) => sum + each, 0);
+  const times = [floor50, floor99, ours50, ours99].map((each) =>
     `${each.toFixed(3)} ms`.padStart(12),
   );
+  const rest = [(ours50 / floor50).toFixed(2), perSecond.toFixed(0), cpuMs.toFixed(3)];
   say(
-    `${String(batch).padStart(7)}${times.join("")}${(disk50 / floor50).toFixed(2).padStart(12)}${perSecond.toFixed(0).padStart(17)}`,
+    `${String(batch).padStart(7)}${times.join("")}${rest.map((each) => each.padStart(11)).join("")}`,
   );
 }
 
