@@ -1,15 +1,26 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  write as writeFile,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { openDataDir } from "../node/data-dir.ts";
 import { openDisk } from "../node/disk.ts";
 import { type Disk, NO_WRITE } from "../node/storage.ts";
 
 /**
  * What a durable write costs, against the least that this disk allows: one write to a preallocated file
- * and one fdatasync, on the main thread, which a node cannot afford. Both take turns, as the disk of a shared
+ * and one fdatasync, on the main thread, which a node cannot afford ("floor"), and one write of the same bytes
+ * to a descriptor opened O_DSYNC, on a thread of the pool ("thread"). All take turns, as the disk of a shared
  * machine is never the same twice; in several rounds, alone and with other processes that do the same.
  *
  *     node bench/disk.ts [folder]      the folder's disk is measured; a minute
@@ -21,16 +32,26 @@ const ROUNDS = 3;
 const SECONDS_A_BATCH = 2;
 const TURN = 20;
 const PREALLOCATED_BYTES = 64 * 1024 * 1024;
+const TITLES = ["entries", "floor p50", "p99", "thread p50", "p99", "ours p50", "p99"].concat([
+  "of floor",
+  "of thread",
+  "entries/s",
+  "main ms",
+]);
+const COLUMN = 11;
 /** Says to a process that it is one of the others, and does the same until it is ended. */
 const OTHER = "--other";
 
 interface Floor {
   readonly fd: number;
+  /** The same file, opened O_DSYNC. */
+  readonly synced: number;
   at: number;
 }
 
 interface Measured {
   readonly floor: number[];
+  readonly thread: number[];
   readonly ours: number[];
   /** Of the main thread, a write. */
   cpuMs: number;
@@ -53,15 +74,14 @@ async function run(): Promise<void> {
   const log = { last: 0 };
   if (isOther) {
     process.stdin.resume();
-    let isEnded = false;
-    process.stdin.once("end", () => (isEnded = true));
     say("ready");
-    while (!isEnded) await measure(disk, floor, log, 16, TURN);
+    while (!process.stdin.readableEnded) await measure(disk, floor, log, 16, TURN);
   } else {
     say(`one durable write of n entries of ${ENTRY_BYTES} bytes, in ${folder}`);
     for (const processes of PROCESSES) await withProcesses(processes, disk, floor, log);
   }
   closeSync(floor.fd);
+  closeSync(floor.synced);
   await disk.close();
 }
 
@@ -78,7 +98,7 @@ async function withProcesses(
   );
   for (const other of others) if (other.stdout !== null) await once(other.stdout, "data");
   say(`${processes} at once`);
-  say("entries   floor p50   floor p99    ours p50    ours p99   ratio p50   entries/s   main ms");
+  say(TITLES.map((each) => each.padStart(COLUMN)).join(""));
   for (const batch of BATCHES) {
     for (let round = 0; round < ROUNDS; round++)
       report(batch, await measure(disk, floor, log, batch, SECONDS_A_BATCH * 1000));
@@ -99,16 +119,18 @@ async function measure(
   batch: number,
   milliseconds: number,
 ): Promise<Measured> {
-  const measured: Measured = { floor: [], ours: [], cpuMs: 0 };
+  const measured: Measured = { floor: [], thread: [], ours: [], cpuMs: 0 };
   const until = performance.now() + milliseconds;
   while (performance.now() < until) {
     for (let turn = 0; turn < TURN; turn++) measured.floor.push(writeFloor(floor, batch));
-    const busy = performance.eventLoopUtilization().active;
+    for (let turn = 0; turn < TURN; turn++) measured.thread.push(await writeThread(floor, batch));
+    const before = process.threadCpuUsage();
     for (let turn = 0; turn < TURN; turn++) {
       measured.ours.push(await writeDisk(disk, log.last, batch));
       log.last += batch;
     }
-    measured.cpuMs += performance.eventLoopUtilization().active - busy;
+    const { user, system } = process.threadCpuUsage(before);
+    measured.cpuMs += (user + system) / 1000;
   }
   return { ...measured, cpuMs: measured.cpuMs / measured.ours.length };
 }
@@ -119,18 +141,33 @@ function preallocate(file: string): Floor {
   for (let at = 0; at < PREALLOCATED_BYTES; at += chunk.length)
     writeSync(fd, chunk, 0, chunk.length, at);
   fdatasyncSync(fd);
-  return { fd, at: 0 };
+  return { fd, synced: openSync(file, constants.O_WRONLY | constants.O_DSYNC), at: 0 };
 }
 
 /** Milliseconds. */
 function writeFloor(floor: Floor, batch: number): number {
-  const bytes = Buffer.alloc(batch * ENTRY_BYTES, 1);
-  if (floor.at + bytes.length > PREALLOCATED_BYTES) floor.at = 0;
+  const bytes = room(floor, batch);
   const start = performance.now();
   writeSync(floor.fd, bytes, 0, bytes.length, floor.at);
   fdatasyncSync(floor.fd);
   floor.at += bytes.length;
   return performance.now() - start;
+}
+
+/** Milliseconds. */
+async function writeThread(floor: Floor, batch: number): Promise<number> {
+  const bytes = room(floor, batch);
+  const start = performance.now();
+  await promisify(writeFile)(floor.synced, bytes, 0, bytes.length, floor.at);
+  floor.at += bytes.length;
+  return performance.now() - start;
+}
+
+/** What is written, for which there is room. */
+function room(floor: Floor, batch: number): Buffer {
+  const bytes = Buffer.alloc(batch * ENTRY_BYTES, 1);
+  if (floor.at + bytes.length > PREALLOCATED_BYTES) floor.at = 0;
+  return bytes;
 }
 
 /** Milliseconds. */
@@ -147,17 +184,19 @@ async function writeDisk(disk: Disk, last: number, batch: number): Promise<numbe
   return performance.now() - start;
 }
 
-function report(batch: number, { floor, ours, cpuMs }: Measured): void {
-  const [floor50, floor99] = [quantile(floor, 0.5), quantile(floor, 0.99)];
-  const [ours50, ours99] = [quantile(ours, 0.5), quantile(ours, 0.99)];
+function report(batch: number, { floor, thread, ours, cpuMs }: Measured): void {
+  const columns = [floor, thread, ours].flatMap((times) => [
+    quantile(times, 0.5).toFixed(3),
+    quantile(times, 0.99).toFixed(3),
+  ]);
+  const ours50 = quantile(ours, 0.5);
   const perSecond = (ours.length * batch * 1000) / ours.reduce((sum, each) => sum + each, 0);
-  const times = [floor50, floor99, ours50, ours99].map((each) =>
-    `${each.toFixed(3)} ms`.padStart(12),
+  columns.push(
+    (ours50 / quantile(floor, 0.5)).toFixed(2),
+    (ours50 / quantile(thread, 0.5)).toFixed(2),
   );
-  const rest = [(ours50 / floor50).toFixed(2), perSecond.toFixed(0), cpuMs.toFixed(3)];
-  say(
-    `${String(batch).padStart(7)}${times.join("")}${rest.map((each) => each.padStart(11)).join("")}`,
-  );
+  columns.push(perSecond.toFixed(0), cpuMs.toFixed(3));
+  say([String(batch), ...columns].map((each) => each.padStart(COLUMN)).join(""));
 }
 
 function quantile(times: readonly number[], part: number): number {

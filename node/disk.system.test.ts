@@ -337,17 +337,15 @@ describe.runIf(isRoot)("a disk that refuses", () => {
     while (!existsSync(join(log, "0000000000000002.wal"))) await setImmediate();
     const filler = join(small, "filler");
     expect(() => writeFileSync(filler, Buffer.alloc(4 * 1024 * 1024))).toThrow(/ENOSPC/u);
-    let last = 0;
-    const write = async (): Promise<void> => {
-      const entries = [entryAt(last + 1, 1, 3000)];
+    const write = async (index: number): Promise<void> => {
+      const entries = [entryAt(index, 1, 3000)];
       await disk.write({ ...NO_WRITE, entries, hardState: { term: 1, vote: 1, commit: 0 } });
-      last++;
     };
     // Into the second segment, after which nothing can be made.
-    while (last < 30) await write();
+    for (let index = 1; index <= 30; index++) await write(index);
     // What could not be made beforehand is made when it is needed.
     rmSync(filler);
-    while (last < 100) await write();
+    for (let index = 31; index <= 100; index++) await write(index);
     await disk.close();
     expect((await openAndClose(path)).entries).toHaveLength(100);
   });
