@@ -7,6 +7,7 @@ import type { ClusterState, StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
 import { TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
+import { leftFault } from "./core/endings.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Request, Response } from "./core/request.ts";
 import { decodeDigest, encodeDigest } from "./digest.ts";
@@ -27,6 +28,9 @@ const LIST_MS = 60_000;
 
 const HAND_OVER_POLL_MS = 5;
 
+/** What a node that has left answers, for as long as it still can. */
+const LEFT: Response = { kind: "refused", fault: leftFault() };
+
 export interface DriverParts {
   readonly config: NodeConfig;
   readonly image: DiskImage;
@@ -37,6 +41,8 @@ export interface DriverParts {
   readonly measure: () => Usage;
   /** The process cannot go on: the fault says why. Called once. */
   readonly fatal: (reason: Fault) => void;
+  /** The node has left its cluster as it was asked to; nothing is done any more. */
+  readonly left: () => void;
   readonly log: (line: string) => void;
 }
 
@@ -51,6 +57,7 @@ export class NodeDriver {
   readonly #inbox: Event[] = [];
   #draining = false;
   #stopped = false;
+  #hasLeft = false;
   /** Begins at random: an answer to an earlier process of this node must not settle a request of this one. */
   #requests = Math.floor(Math.random() * 2 ** 48);
   readonly #waiting: Map<number, (response: Response) => void> = new Map();
@@ -117,6 +124,7 @@ export class NodeDriver {
   }
 
   request(request: Request, timeoutMs: number): Promise<Response> {
+    if (this.#hasLeft) return Promise.resolve(LEFT);
     this.#requests += 1;
     const id = this.#requests;
     return new Promise((resolve) => {
@@ -222,6 +230,15 @@ export class NodeDriver {
         return;
       case "again":
         setImmediate(() => this.deliver({ kind: "continue" }));
+        return;
+      case "left":
+        this.#hasLeft = true;
+        this.stop();
+        for (const [id, resolve] of this.#waiting) {
+          this.#waiting.delete(id);
+          resolve(LEFT);
+        }
+        this.#parts.left();
         return;
       case "stop":
         this.stop();

@@ -292,7 +292,7 @@ describe("a cluster of three", () => {
 
   it("stops a node that is no member any more", () => {
     const { world, a, b } = three();
-    world.send(a.id, b.id, { kind: "session-removed", session: 1 });
+    world.send(a.id, b.id, { kind: "session-removed", session: 1, left: false });
     world.settle();
     expect(b.others.at(-1)).toMatchObject({ kind: "stop", fault: { code: "removed" } });
     world.send(idOf("x"), a.id, {
@@ -302,7 +302,11 @@ describe("a cluster of three", () => {
       reports: [],
     });
     world.settle();
-    expect(world.sent.at(-1)?.message).toEqual({ kind: "session-removed", session: 1 });
+    expect(world.sent.at(-1)?.message).toEqual({
+      kind: "session-removed",
+      session: 1,
+      left: false,
+    });
   });
 
   it("does not hear Raft of another cluster, nor under a raft id that was lost", () => {

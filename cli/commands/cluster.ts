@@ -1,6 +1,6 @@
-import type { ClusterView, NodeView } from "../../node/core/view-types.ts";
+import type { ClusterView, NodeView, TransferView } from "../../node/core/view-types.ts";
 import type { Context } from "../context.ts";
-import { paint, print, printJson } from "../output.ts";
+import { note, paint, print, printJson } from "../output.ts";
 
 /** `orch cluster status` */
 export async function clusterStatus({ client, json, quiet }: Context): Promise<void> {
@@ -26,4 +26,19 @@ export async function clusterStatus({ client, json, quiet }: Context): Promise<v
     ["Version", cluster.version],
   ];
   for (const [label, value] of rows) print(`${`${label}:`.padEnd(10)}${value}`);
+}
+
+/** `orch cluster transfer [NODE]` */
+export async function clusterTransfer(
+  { client, json, quiet }: Context,
+  node: string | null,
+): Promise<void> {
+  const done = await client.write<TransferView>("POST", "/v1/cluster/transfer", { node });
+  if (json) return printJson(done);
+  if (quiet) return print(done.manager);
+  const nodes = await client.get<readonly NodeView[]>("/v1/nodes");
+  const nameOf = (id: string): string => nodes.find((known) => known.id === id)?.name ?? id;
+  const { from, manager, changed } = done;
+  const now = nameOf(manager);
+  note(changed ? `${now} manages now, ${nameOf(from)} did before` : `${now} manages already`);
 }

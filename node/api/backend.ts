@@ -13,6 +13,11 @@ export interface Backend {
   events(since: number, signal: AbortSignal): AsyncIterable<EventView>;
   /** A task's output, from whichever node runs it. */
   logs(task: TaskView, options: TaskLogOptions, signal: AbortSignal): AsyncIterable<LogLine>;
+  /**
+   * The replicated state as of now, from the manager: a backup's lines, without line ends. Fails with no-manager
+   * when none answers in time; once the first line has come it is not begun anew.
+   */
+  backup(timeoutMs: number, signal: AbortSignal): AsyncIterable<string>;
   local(): LocalView;
   counters(): Readonly<Record<string, number>>;
 }

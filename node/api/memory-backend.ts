@@ -12,6 +12,8 @@ import type {
   TaskView,
   WriteView,
 } from "../core/view-types.ts";
+import { ClusterState } from "../../state/cluster.ts";
+import { backupText } from "../backup.ts";
 import type { Backend, TaskLogOptions } from "./backend.ts";
 
 /**
@@ -101,6 +103,10 @@ export class MemoryBackend implements Backend {
       ready: this.ready,
       version: "0.1.0",
     };
+  }
+
+  backup(): AsyncIterable<string> {
+    return backupText(new ClusterState().freeze(), this.#index, "0.1.0");
   }
 
   counters(): Readonly<Record<string, number>> {

@@ -18,6 +18,7 @@ import type {
   ServiceView,
   TaskView,
   TokenView,
+  TransferView,
   UsageView,
   WriteView,
 } from "../core/view-types.ts";
@@ -170,6 +171,12 @@ const write = {
 
 export const writeSchema: z.ZodType<WriteView> = z.object(write);
 
+export const transferSchema: z.ZodType<TransferView> = z.object({
+  from: z.string().describe("Who managed before"),
+  manager: z.string().describe("Who manages now"),
+  changed: z.boolean().describe("False when the node that was asked for managed already"),
+});
+
 export const problemSchema: z.ZodType<ProblemView> = z.object({
   path: z.string(),
   line: count.describe("From 1; 0 when it did not come from a file"),
@@ -233,6 +240,13 @@ export const logEntrySchema: z.ZodType<LogLineView | { readonly fault: Fault }> 
   z.object({ fault: faultSchema }),
 ]);
 
+/** One line of the answer to POST /v1/cluster/backup: see docs/operations.md. */
+export const backupLineSchema: z.ZodType = z
+  .looseObject({})
+  .describe(
+    "First what it is (orchBackup, clusterId, index, time, orchVersion), then the state, last lines and sha256; or a fault, and it is of no use",
+  );
+
 /** By the name that the OpenAPI document gives it. */
 export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   Node: nodeSchema,
@@ -247,6 +261,7 @@ export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   Cluster: clusterSchema,
   Write: writeSchema,
   JobPut: jobPutSchema,
+  Transfer: transferSchema,
   Token: tokenSchema,
   Health: healthSchema,
   Local: localSchema,
@@ -254,4 +269,5 @@ export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   Problem: problemSchema,
   LogLine: logLineSchema,
   LogEntry: logEntrySchema,
+  BackupLine: backupLineSchema,
 };

@@ -73,6 +73,8 @@ export class Manager {
   #wakeAtMs: Millis | null = null;
   #lastTickMs: Millis;
   readonly #pilot: Pilot;
+  /** Who left on request while this node managed: to be told so, should it ask again. */
+  readonly #left: Set<NodeId> = new Set();
   /** Liveness changes that were proposed and not applied yet. */
   readonly #judging: Set<NodeId> = new Set();
 
@@ -247,7 +249,8 @@ export class Manager {
       if (outcome?.kind === "done" && outcome.changed) this.#stateChanged = true;
       for (const { node, to } of events) {
         if (node === null) continue;
-        if (to === "left") this.#dismiss(node);
+        if (to === "left") this.#left.add(node);
+        if (to === "left" || to === "removed") this.#dismiss(node);
         else this.#sessions.touch(node);
       }
       const waiting = this.#waiting.get(index);
@@ -265,8 +268,12 @@ export class Manager {
   /** The node is no member any more: it is told while it is still let in. */
   #dismiss(node: NodeId): void {
     const session = this.#sessions.sessionOf(node);
-    if (session !== null) this.#context.send(node, { kind: "session-removed", session });
+    if (session !== null) this.#tellRemoved(node, session);
     this.#sessions.delete(node);
+  }
+
+  #tellRemoved(node: NodeId, session: number): void {
+    this.#context.send(node, { kind: "session-removed", session, left: this.#left.has(node) });
   }
 
   #done(waiter: Waiter, outcome: Outcome | null): void {
@@ -335,7 +342,7 @@ export class Manager {
   ): void {
     const record = this.#context.replica.state.nodes.get(from);
     if (record === undefined) {
-      this.#context.send(from, { kind: "session-removed", session });
+      this.#tellRemoved(from, session);
       return;
     }
     this.#sessions.open(from, session, now);

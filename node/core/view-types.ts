@@ -150,6 +150,15 @@ export interface WriteView {
   readonly changed: boolean;
 }
 
+/** The answer to POST /v1/cluster/transfer. */
+export interface TransferView {
+  /** Who managed before: a node id. */
+  readonly from: string;
+  readonly manager: string;
+  /** False when the node that was asked for managed already. */
+  readonly changed: boolean;
+}
+
 /** The answer to PUT /v1/jobs/{name}. */
 export interface JobPutView extends WriteView {
   readonly name: string;
