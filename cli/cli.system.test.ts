@@ -86,6 +86,18 @@ describe("reads", () => {
       tasksRunning: 1,
       tasksPending: 0,
       quorum: true,
+      log: {
+        baseIndex: 10,
+        entries: 30,
+        snapshotIndex: 20,
+        snapshotAt: new Date(Date.now() - 65_000).toISOString(),
+        featureLevel: 1,
+        voters: ["n1"],
+        transferee: null,
+        followers: [
+          { raftId: 2, name: "n2", votes: false, match: 39, state: "probe", active: true },
+        ],
+      },
       version: "0.1.0",
     };
     const api = await serve({
@@ -112,7 +124,9 @@ describe("reads", () => {
     expect(await run("job", "status", "hello")).toMatch(
       /^hello: running, version 1[\s\S]+web +1\/1[\s\S]+hello\.web\.1/,
     );
-    expect(await run("cluster", "status")).toMatch(/Manager: +n1\n[\s\S]+Log: +index 40, term 2/);
+    expect(await run("cluster", "status")).toMatch(
+      /Manager: +n1\n[\s\S]+Log: +index 40, term 2; 30 entries kept, snapshot at 20, 1m old\n +n2 \(standby\) has 39, probe\nLevel: +feature level 1\n/,
+    );
     expect(JSON.parse(await run("cluster", "status", "--json"))).toEqual(cluster);
   });
 });

@@ -10,6 +10,7 @@ import type { EventView, LocalView, TaskView } from "./core/view-types.ts";
 import { eventView } from "./core/views.ts";
 import type { NodeDriver } from "./driver.ts";
 import type { Engines } from "./engines.ts";
+import type { HistogramView } from "./histogram.ts";
 import { formatToken } from "./libp2p/token.ts";
 import type { Network } from "./network.ts";
 import { SnapshotRequest, serveSnapshot } from "./snapshot-transfer.ts";
@@ -65,7 +66,12 @@ export class NodeBackend implements Backend {
   }
 
   counters(): Readonly<Record<string, number>> {
-    return { ...this.#network.counters(), ...this.#driver.counts };
+    const { proposalsRefused } = this.#driver.node.replica;
+    return { ...this.#network.counters(), ...this.#driver.counts, proposalsRefused };
+  }
+
+  histograms(): Readonly<Record<string, HistogramView>> {
+    return { diskWrite: this.#driver.diskWrites.view() };
   }
 
   async *logs(

@@ -8,6 +8,8 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import { TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import { leftFault } from "./core/endings.ts";
+import { NONE } from "../consensus/message.ts";
+import { Histogram } from "./histogram.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Request, Response } from "./core/request.ts";
 import { decodeDigest, encodeDigest } from "./digest.ts";
@@ -70,7 +72,18 @@ export class NodeDriver {
     readonly members: ReadonlySet<NodeId>;
     readonly effect: Extract<Effect, { kind: "members" }>;
   } | null = null;
-  readonly counts = { events: 0, messagesRejected: 0, ticksLate: 0 };
+  readonly counts = {
+    events: 0,
+    messagesRejected: 0,
+    ticksLate: 0,
+    leaderChanges: 0,
+    snapshotsSaved: 0,
+    snapshotsFetched: 0,
+  };
+  /** From the hand-over of a write until it is durable. */
+  readonly diskWrites: Histogram = new Histogram();
+  /** Who led last, as far as Raft here knows. */
+  #leader = NONE;
 
   constructor(parts: DriverParts) {
     this.#parts = parts;
@@ -177,6 +190,7 @@ export class NodeDriver {
         if (next === undefined || this.#stopped) break;
         this.counts.events += 1;
         for (const effect of this.node.handle(next, epochMs())) this.#perform(effect);
+        this.#countLeader();
       }
     } catch (error) {
       // A broken assertion: whatever this node would do next may be wrong.
@@ -185,6 +199,13 @@ export class NodeDriver {
     } finally {
       this.#draining = false;
     }
+  }
+
+  #countLeader(): void {
+    const { leader } = this.node.replica.raft;
+    if (leader === NONE || leader === this.#leader) return;
+    this.#leader = leader;
+    this.counts.leaderChanges += 1;
   }
 
   #perform(effect: Effect): void {
@@ -269,8 +290,12 @@ export class NodeDriver {
   }
 
   #persist(effect: Extract<Effect, { kind: "persist" }>): void {
+    const begunMs = performance.now();
     this.#parts.disk.write(effect.data).then(
-      () => this.deliver({ kind: "persisted", write: effect.write }),
+      () => {
+        this.diskWrites.add(performance.now() - begunMs);
+        this.deliver({ kind: "persisted", write: effect.write });
+      },
       (error: unknown) => this.#diskFailed(error),
     );
   }
@@ -284,7 +309,10 @@ export class NodeDriver {
 
   #saveSnapshot({ meta, chunks }: Extract<Effect, { kind: "save-snapshot" }>): void {
     this.#parts.disk.saveSnapshot(meta, chunks).then(
-      () => this.deliver({ kind: "snapshot-saved", meta }),
+      () => {
+        this.counts.snapshotsSaved += 1;
+        this.deliver({ kind: "snapshot-saved", meta });
+      },
       (error: unknown) => this.#diskFailed(error),
     );
   }
@@ -297,6 +325,7 @@ export class NodeDriver {
     fetchSnapshot(this.#parts.disk, this.#network, from, id, abort.signal).then(
       ({ meta, state }) => {
         this.#fetching = null;
+        this.counts.snapshotsFetched += 1;
         this.deliver({ kind: "snapshot-fetched", meta, state });
       },
       (error: unknown) => {

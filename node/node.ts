@@ -170,10 +170,10 @@ export class Node {
         this.#work(this.#worker.stepDone(event.task, event.step, event.outcome, this.#now));
         return;
       case "snapshot-saved":
-        this.#replica.saved(event.meta);
+        this.#replica.saved(event.meta, this.#now);
         return;
       case "snapshot-fetched":
-        this.#replica.fetched(event.meta, event.state);
+        this.#replica.fetched(event.meta, event.state, this.#now);
         return;
       case "hand-over":
         this.#replica.handOver();

@@ -1,5 +1,6 @@
 import type { EventView, LocalView, TaskView } from "../core/view-types.ts";
 import type { Request, Response } from "../core/request.ts";
+import type { HistogramView } from "../histogram.ts";
 import type { LogLine } from "../../runtime/engine.ts";
 
 /** What the HTTP API asks of the node it belongs to. The driver implements it; every call works on any node. */
@@ -20,6 +21,8 @@ export interface Backend {
   backup(timeoutMs: number, signal: AbortSignal): AsyncIterable<string>;
   local(): LocalView;
   counters(): Readonly<Record<string, number>>;
+  /** How long things took, by what. */
+  histograms(): Readonly<Record<string, HistogramView>>;
 }
 
 export interface TaskLogOptions {

@@ -12,6 +12,7 @@ import type {
   JobView,
   LocalView,
   LogLineView,
+  LogView,
   NodeView,
   ProblemView,
   ResourcesView,
@@ -144,6 +145,28 @@ export const eventSchema: z.ZodType<EventView> = z.object({
   message: z.string(),
 });
 
+export const logSchema: z.ZodType<LogView> = z.object({
+  baseIndex: count.describe("Entries up to this one are gone: the snapshot holds their effect"),
+  entries: count.describe("Entries that are kept"),
+  snapshotIndex: count.describe("0: there is none"),
+  snapshotAt: time.nullable().describe("Null when it is older than the process"),
+  featureLevel: count,
+  voters: z.array(z.string()).describe("By name"),
+  transferee: z.string().nullable().describe("Who is being handed the manager's role"),
+  followers: z
+    .array(
+      z.object({
+        raftId: count,
+        name: z.string(),
+        votes: z.boolean(),
+        match: count.describe("The last log index that it is known to hold"),
+        state: z.enum(["probe", "replicate", "snapshot"]),
+        active: z.boolean().describe("Heard from within the last election timeout"),
+      }),
+    )
+    .describe("On the manager: all others that hold the log"),
+});
+
 export const clusterSchema: z.ZodType<ClusterView> = z.object({
   id: z.string(),
   manager: z.string().nullable(),
@@ -157,6 +180,7 @@ export const clusterSchema: z.ZodType<ClusterView> = z.object({
   tasksRunning: count,
   tasksPending: count,
   quorum: z.boolean().describe("Whether the manager reaches a majority of the voters"),
+  log: logSchema,
   version: z.string(),
 });
 
@@ -216,6 +240,7 @@ export const localSchema: z.ZodType<LocalView> = z.object({
   manager: z.string().nullable(),
   voters: z.array(count),
   learners: z.array(count),
+  log: logSchema,
   stateHash: z.string(),
   ready: z.boolean(),
   version: z.string(),
@@ -259,6 +284,7 @@ export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   ConfigContent: configContentSchema,
   Event: eventSchema,
   Cluster: clusterSchema,
+  Log: logSchema,
   Write: writeSchema,
   JobPut: jobPutSchema,
   Transfer: transferSchema,

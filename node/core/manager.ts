@@ -9,6 +9,7 @@ import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import { sameFacts } from "./facts.ts";
+import { logView } from "./log-view.ts";
 import type { ForwardOutcome, NodeMessage } from "./message.ts";
 import { Pilot } from "./pilot.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
@@ -214,6 +215,7 @@ export class Manager {
       term: replica.raft.term,
       commitIndex: replica.raft.commitIndex,
       quorum: true,
+      log: logView(replica),
       orchVersion: this.#context.orchVersion,
     });
     if (result.kind === "refused") return result;

@@ -18,6 +18,7 @@ import type {
   ConfigContentView,
   ConfigView,
   EventView,
+  LogView,
   NodeView,
   ResourcesView,
   TaskView,
@@ -38,6 +39,7 @@ export interface AnswerContext extends ViewContext {
   readonly term: number;
   readonly commitIndex: number;
   readonly quorum: boolean;
+  readonly log: LogView;
   readonly orchVersion: string;
 }
 
@@ -192,6 +194,7 @@ function clusterView(state: ClusterState, context: AnswerContext): ClusterView {
     tasksRunning: state.taskCount("running"),
     tasksPending: state.taskCount("pending"),
     quorum: context.quorum,
+    log: context.log,
     version: context.orchVersion,
   };
 }
