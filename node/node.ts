@@ -356,8 +356,10 @@ export class Node {
   }
 
   /** What still runs here belongs to nobody: it is stopped, and then the node. */
-  #beRemoved(left: boolean): void {
-    this.#removed = { atMs: this.#removed?.atMs ?? this.#now, left };
+  #beRemoved(told: boolean): void {
+    // Whoever says so may not know any more that it was asked to leave; its own copy may.
+    const left = told || this.#replica.state.nodes.get(this.#self)?.leaving === true;
+    this.#removed ??= { atMs: this.#now, left };
     this.#work(this.#worker.assign({ full: true, upsert: [], remove: [] }, this.#now));
     this.#stopWhenRemoved();
   }

@@ -50,7 +50,7 @@ export const OPERATION_ROUTES: readonly Route[] = [
       })
       .nullish(),
     answer: { kind: "one", shape: "Transfer" },
-    faults: ["not-found", "conflict", "unreachable", "no-manager"],
+    faults: ["not-found", "conflict", "no-manager"],
     run: async ({ cluster, body }) => {
       const node = body?.node ?? null;
       const { from } = fromSchema.parse((await cluster.transfer(node)).body);
@@ -61,7 +61,7 @@ export const OPERATION_ROUTES: readonly Route[] = [
       if (!changed && (node === null || (await idOf(cluster, node)) !== from)) {
         throw new OrchError(
           fault(
-            "unreachable",
+            "conflict",
             "the other voter did not take over: the same node manages again",
             "See `orch node ls` for nodes that are away, or name another.",
             { manager },

@@ -135,8 +135,9 @@ export class Manager {
   /** Whoever was to take over has not, within an election timeout. */
   #transferFailed(): void {
     if (this.#transferring.length === 0 || this.#context.replica.raft.transferee !== NONE) return;
+    // No code that a client repeats by itself: every attempt holds writes up.
     const reason = fault(
-      "unreachable",
+      "conflict",
       "the other voter did not take over in time: this manager goes on",
       "See `orch node ls` for nodes that are away, or name another.",
     );

@@ -3,7 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { present } from "../../lib/assert.ts";
-import type { ClusterView, JobView, NodeView, TaskView } from "../../node/core/view-types.ts";
+import type {
+  ClusterView,
+  JobView,
+  LocalView,
+  NodeView,
+  TaskView,
+} from "../../node/core/view-types.ts";
 import type { RealNode } from "../fixtures/real-cluster.ts";
 import { patient, RealCluster, sleepers } from "../fixtures/real-cluster.ts";
 
@@ -47,6 +53,32 @@ test("transfer: another manages, and what cannot be is refused with its reason",
   const any = await before.orch("cluster", "transfer", "-q");
   expect(any.code).toBe(0);
   expect(any.stdout.trim()).not.toBe(target.id);
+
+  const manager = await cluster.manager();
+  const { log } = await manager.get<LocalView>("/debug/raft");
+  expect(log).toMatchObject({ baseIndex: 0, snapshotIndex: 0, snapshotAt: null, transferee: null });
+  expect(log.voters.toSorted()).toEqual(["n1", "n2", "n3"]);
+  expect(log.followers).toHaveLength(2);
+  for (const follower of log.followers) {
+    expect(follower).toMatchObject({ votes: true, state: "replicate", active: true });
+    expect(follower.match).toBeGreaterThan(0);
+  }
+  const status = await before.orch("cluster", "status");
+  expect(status.stdout.match(/ \(voter\) has \d+/g)).toHaveLength(2);
+  const figures = await manager.metrics();
+  expect(figures["orch_leader_changes_total"]).toBeGreaterThanOrEqual(2);
+  expect(figures["orch_raft_apply_lag"]).toBe(0);
+  expect(figures["orch_disk_write_seconds_count"]).toBeGreaterThan(0);
+  expect(figures["orch_raft_log_entries"]).toBe(log.entries);
+
+  // One that stands still does not take over: said once, within an election timeout, and writes go on.
+  const frozen = await notManager(cluster);
+  frozen.signal("SIGSTOP");
+  const late = await manager.orch("cluster", "transfer", frozen.name);
+  frozen.signal("SIGCONT");
+  expect(late).toMatchObject({ code: 1 });
+  expect(late.stderr).toContain("did not take over in time: this manager goes on");
+  expect(await cluster.put(manager, "after", sleepers(0))).toMatchObject({ status: 200 });
   const unknown = await before.orch("cluster", "transfer", "nobody");
   expect(unknown).toMatchObject({ code: 1 });
   expect(unknown.stderr).toContain("no node nobody in this cluster");
@@ -177,7 +209,7 @@ test("backup at any node, restore into a fresh cluster: jobs and configs are bac
     writeFileSync(content, broken);
     const refused = await fresh.orch("cluster", "restore", content);
     expect(refused).toMatchObject({ code: 1, stdout: "" });
-    expect(refused.stderr).toContain("app.conf: backup: ");
+    expect(refused.stderr).toContain("Use another backup");
   }
 });
 
