@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { orch, sendJson, startOrch, TestApi } from "./test-api.ts";
 import type { Answer } from "./test-api.ts";
-import { jobView, nodeView, taskView } from "./test-views.ts";
+import { clusterView, jobView, nodeView, taskView } from "./test-views.ts";
 
 // The real program as a child process, talking to a real server.
 
@@ -73,33 +73,7 @@ describe("reads", () => {
   });
 
   test("nodes, jobs, a job's status and the cluster have tables", async () => {
-    const cluster = {
-      id: "cl",
-      manager: "12D3KooWNode1",
-      term: 2,
-      commitIndex: 40,
-      voters: ["12D3KooWNode1"],
-      standbys: [],
-      nodes: 1,
-      nodesReady: 1,
-      jobs: 1,
-      tasksRunning: 1,
-      tasksPending: 0,
-      quorum: true,
-      log: {
-        baseIndex: 10,
-        entries: 30,
-        snapshotIndex: 20,
-        snapshotAt: new Date(Date.now() - 65_000).toISOString(),
-        featureLevel: 1,
-        voters: ["n1"],
-        transferee: null,
-        followers: [
-          { raftId: 2, name: "n2", votes: false, match: 39, state: "probe", active: true },
-        ],
-      },
-      version: "0.1.0",
-    };
+    const cluster = clusterView();
     const api = await serve({
       "GET /v1/nodes": sendJson([nodeView({ manager: true })]),
       "GET /v1/nodes/n1": sendJson(nodeView()),
