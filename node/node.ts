@@ -1,6 +1,5 @@
 import { isMember } from "../consensus/membership.ts";
 import type { Prng } from "../lib/prng.ts";
-import type { Fault } from "../lib/errors.ts";
 import type { Usage } from "../runtime/engine.ts";
 import { Worker, type WorkerOutput } from "../runtime/worker.ts";
 import type { ClusterState, StateEvent } from "../state/cluster.ts";
@@ -56,7 +55,8 @@ export class Node {
   #usage: Usage | null = null;
   readonly #events: RecentEvents = new RecentEvents();
   #workerWakeAtMs: Millis | null = null;
-  #removedAtMs: Millis | null = null;
+  /** Set once this node is no member any more; `left`: as it was asked to. */
+  #removed: { readonly atMs: Millis; readonly left: boolean } | null = null;
   #isStopped = false;
   #unsaved: TaskReport[] = [];
   #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
@@ -170,10 +170,10 @@ export class Node {
         this.#work(this.#worker.stepDone(event.task, event.step, event.outcome, this.#now));
         return;
       case "snapshot-saved":
-        this.#replica.saved(event.meta);
+        this.#replica.saved(event.meta, this.#now);
         return;
       case "snapshot-fetched":
-        this.#replica.fetched(event.meta, event.state);
+        this.#replica.fetched(event.meta, event.state, this.#now);
         return;
       case "hand-over":
         this.#replica.handOver();
@@ -251,7 +251,7 @@ export class Node {
         this.#raft(from, message);
         return;
       case "removed":
-        if (message.raftId === this.#replica.raftId) this.#beRemoved();
+        if (message.raftId === this.#replica.raftId) this.#beRemoved(false);
         return;
       case "forward":
         this.#forward(from, message.id, message.request);
@@ -345,7 +345,7 @@ export class Node {
         this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
-        if (this.#session.isCurrent(from, m.session)) this.#beRemoved();
+        if (this.#session.isCurrent(from, m.session)) this.#beRemoved(m.left);
         return;
       case "session-beat-reply":
         this.#session.heard(from, m.session, this.#now);
@@ -357,23 +357,25 @@ export class Node {
   }
 
   /** What still runs here belongs to nobody: it is stopped, and then the node. */
-  #beRemoved(): void {
-    this.#removedAtMs ??= this.#now;
+  #beRemoved(told: boolean): void {
+    // Whoever says so may not know any more that it was asked to leave; its own copy may.
+    const left = told || this.#replica.state.nodes.get(this.#self)?.leaving === true;
+    this.#removed ??= { atMs: this.#now, left };
     this.#work(this.#worker.assign({ full: true, upsert: [], remove: [] }, this.#now));
     this.#stopWhenRemoved();
   }
 
   #stopWhenRemoved(): void {
-    if (this.#removedAtMs === null || this.#isStopped) return;
-    const isOverdue = this.#now - this.#removedAtMs >= REMOVED_STOP_MS;
+    if (this.#removed === null) return;
+    const isOverdue = this.#now - this.#removed.atMs >= REMOVED_STOP_MS;
     if (!this.#worker.isIdle && !isOverdue) return;
-    this.#stop(removedFault());
+    this.#end(this.#removed.left ? { kind: "left" } : { kind: "stop", fault: removedFault() });
   }
 
-  #stop(reason: Fault): void {
+  #end(effect: Extract<Effect, { kind: "left" | "stop" }>): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#effects.push({ kind: "stop", fault: reason });
+    this.#effects.push(effect);
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
@@ -455,7 +457,8 @@ export class Node {
     }
     const { state, membership, holdsLog } = this.#replica;
     const { featureLevel, orchVersion } = this.#config.facts;
-    if (state.featureLevel > featureLevel) this.#stop(tooOldFault(state.featureLevel, orchVersion));
+    if (state.featureLevel > featureLevel)
+      this.#end({ kind: "stop", fault: tooOldFault(state.featureLevel, orchVersion) });
     if (!holdsLog || state.clusterId === "") return;
     const from = [state.membersIndex, membership];
     if (from.every((part, i) => part === this.#membersFrom[i])) return;

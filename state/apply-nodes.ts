@@ -108,6 +108,13 @@ export function applyLeave(tables: Tables, command: Of<"node-leave">, change: Ch
   const old = tables.nodes.get(command.node);
   if (old === undefined) return noSuchNode(command.node);
   if (old.leaving) return UNCHANGED;
+  const others = [...tables.nodes.values()].filter(({ id }) => id !== old.id);
+  if (!others.some(({ leaving, mayVote }) => mayVote && !leaving)) {
+    const message = `node ${old.name} cannot leave: it is the last that may keep the cluster's log`;
+    const hint =
+      "Join another machine first. To end the cluster, stop its nodes and remove their data folders.";
+    return { kind: "refused", fault: fault("conflict", message, hint, { node: old.id }) };
+  }
   const node: NodeRecord = { ...old, leaving: true, modifiedIndex: change.index };
   const message = `${node.name} leaves the cluster`;
   tables.putNode(node, change, message);

@@ -11,6 +11,7 @@ import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import { sameFacts } from "./facts.ts";
+import { logView } from "./log-view.ts";
 import type { ForwardOutcome, NodeMessage } from "./message.ts";
 import { Pilot } from "./pilot.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
@@ -75,6 +76,8 @@ export class Manager {
   #wakeAtMs: Millis | null = null;
   #lastTickMs: Millis;
   readonly #pilot: Pilot;
+  /** Who left on request while this node managed: to be told so, should it ask again. */
+  readonly #left: Set<NodeId> = new Set();
   /** Liveness changes that were proposed and not applied yet. */
   readonly #judging: Set<NodeId> = new Set();
 
@@ -134,8 +137,9 @@ export class Manager {
   /** Whoever was to take over has not, within an election timeout. */
   #transferFailed(): void {
     if (this.#transferring.length === 0 || this.#context.replica.raft.transferee !== NONE) return;
+    // No code that a client repeats by itself: every attempt holds writes up.
     const reason = fault(
-      "unreachable",
+      "conflict",
       "the other voter did not take over in time: this manager goes on",
       "See `orch node ls` for nodes that are away, or name another.",
     );
@@ -237,6 +241,7 @@ export class Manager {
       term: replica.raft.term,
       commitIndex: replica.raft.commitIndex,
       quorum: true,
+      log: logView(replica),
       orchVersion: this.#context.orchVersion,
     });
     if (result.kind === "refused") return result;
@@ -272,7 +277,8 @@ export class Manager {
       if (outcome?.kind === "done" && outcome.changed) this.#stateChanged = true;
       for (const { node, to } of events) {
         if (node === null) continue;
-        if (to === "left") this.#dismiss(node);
+        if (to === "left") this.#left.add(node);
+        if (to === "left" || to === "removed") this.#dismiss(node);
         else this.#sessions.touch(node);
       }
       const waiting = this.#waiting.get(index);
@@ -290,8 +296,12 @@ export class Manager {
   /** The node is no member any more: it is told while it is still let in. */
   #dismiss(node: NodeId): void {
     const session = this.#sessions.sessionOf(node);
-    if (session !== null) this.#context.send(node, { kind: "session-removed", session });
+    if (session !== null) this.#tellRemoved(node, session);
     this.#sessions.delete(node);
+  }
+
+  #tellRemoved(node: NodeId, session: number): void {
+    this.#context.send(node, { kind: "session-removed", session, left: this.#left.has(node) });
   }
 
   #done(waiter: Waiter, outcome: Outcome | null): void {
@@ -360,7 +370,7 @@ export class Manager {
   ): void {
     const record = this.#context.replica.state.nodes.get(from);
     if (record === undefined) {
-      this.#context.send(from, { kind: "session-removed", session });
+      this.#tellRemoved(from, session);
       return;
     }
     this.#sessions.open(from, session, now);
