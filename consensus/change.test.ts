@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  THREE,
   NEW_DISK,
   TestCluster,
   bytes,
@@ -12,8 +13,6 @@ import {
   normal,
   voters,
 } from "./testing.ts";
-
-const THREE = voters(1, 2, 3);
 
 /** Three voters, and node 4 with an empty disk. */
 function withStranger(): TestCluster {

@@ -1,6 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { Message } from "./message.ts";
 import {
+  ASK,
+  BEAT,
+  THREE,
+  answer,
+  lone,
   TestCluster,
   between,
   bytes,
@@ -13,26 +17,6 @@ import {
   normal,
   voters,
 } from "./testing.ts";
-
-const FOUNDED = voters(1, 2, 3);
-
-/** One node of three, at term 1 with its founding entry, or as given. */
-function lone(...args: Parameters<typeof founded> | []): TestCluster {
-  const cluster = new TestCluster();
-  const [changes, terms, hardState] = args;
-  cluster.add(1, founded(changes ?? FOUNDED, terms, hardState));
-  return cluster;
-}
-
-/** What node 1 answers, once all it writes is durable. */
-function answer(cluster: TestCluster, message: Message): Message[] {
-  cluster.step(message);
-  cluster.persist(1);
-  return cluster.drop();
-}
-
-const ask = { from: 2, to: 1, lastIndex: 1, lastTerm: 1 } as const;
-const beat = { kind: "heartbeat", from: 2, to: 1, commit: 0, context: 0 } as const;
 
 describe("item 4: a pre-vote disturbs nobody", () => {
   it("asking changes neither term nor vote, of the asker and of the asked", () => {
@@ -49,7 +33,7 @@ describe("item 4: a pre-vote disturbs nobody", () => {
     const fresh = lone();
     let at = 0;
     while (cluster.raft(1).role === "follower" && at < 100) {
-      cluster.step({ kind: "pre-vote", ...ask, term: 2 });
+      cluster.step({ kind: "pre-vote", ...ASK, term: 2 });
       cluster.tick(1);
       at += 1;
     }
@@ -128,7 +112,7 @@ describe("items 5 and 6: CheckQuorum and the recent-leader rule", () => {
 
   it("learners do not keep a leader in office", () => {
     const cluster = new TestCluster();
-    for (const id of [1, 2, 3, 4]) cluster.add(id, founded([...FOUNDED, ...learners(4)]));
+    for (const id of [1, 2, 3, 4]) cluster.add(id, founded([...THREE, ...learners(4)]));
     cluster.elect(1);
     for (let i = 0; i < 20; i++) {
       cluster.tick(1);
@@ -174,14 +158,29 @@ describe("items 5 and 6: CheckQuorum and the recent-leader rule", () => {
 
   it("a node stuck in a later term is freed: the leader steps down, and all meet in one term", () => {
     const cluster = new TestCluster();
-    for (const id of [1, 2]) cluster.add(id, founded(FOUNDED));
-    cluster.add(3, founded(FOUNDED, [], { term: 9 }));
+    for (const id of [1, 2]) cluster.add(id, founded(THREE));
+    cluster.add(3, founded(THREE, [], { term: 9 }));
     cluster.elect(1, 1, 2);
     cluster.tick(1);
     cluster.stabilize();
     expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 9 });
     cluster.succeed(1, 1, 2, 3);
     expect(cluster.raft(3)).toMatchObject({ leader: 1, term: 10 });
+  });
+
+  it("a learner that joins with a later term costs one election, and the cluster is stable again", () => {
+    const cluster = clusterOf(3);
+    cluster.elect(1);
+    cluster.add(4, diskOf({ term: 20, vote: 0, commit: 0 }, []));
+    cluster.change(1, ...learners(4));
+    for (let i = 0; i < 60; i++) {
+      for (const id of [1, 2, 3, 4]) cluster.tick(id);
+      cluster.stabilize();
+    }
+    expect(cluster.leaders).toHaveLength(1);
+    expect(cluster.raft(4).term).toBe(21);
+    expect(cluster.raft(4).appliedIndex).toBe(cluster.raft(1).appliedIndex);
+    for (const id of [1, 2, 3]) expect(cluster.raft(id).term).toBe(21);
   });
 
   it("who can reach only one of two others does not depose a leader that reaches both", () => {
@@ -250,7 +249,7 @@ describe("item 8: a learner", () => {
   it("votes when it is asked: the candidate may know that it is a voter by now", () => {
     const cluster = lone([...voters(2, 3), ...learners(1)]);
     expect(cluster.raft(1).isLearner).toBe(true);
-    expect(answer(cluster, { kind: "vote", ...ask, term: 2, transfer: false })).toMatchObject([
+    expect(answer(cluster, { kind: "vote", ...ASK, term: 2, transfer: false })).toMatchObject([
       { rejected: false },
     ]);
   });
@@ -264,13 +263,13 @@ describe("item 8: a learner", () => {
 
 describe("item 10: no campaign while a committed change is not applied", () => {
   it("waits until it is", () => {
-    const disk = founded(FOUNDED);
+    const disk = founded(THREE);
     const change = conf(1, 2, { changes: voters(4) });
     const cluster = new TestCluster();
     cluster.add(1, diskOf({ term: 1, vote: 0, commit: 1 }, [...disk.entries, change]));
     const node = cluster.node(1);
     node.holdsApply = true;
-    cluster.step({ ...beat, term: 1, commit: 2 });
+    cluster.step({ ...BEAT, term: 1, commit: 2 });
     cluster.act(1, (raft) => raft.campaign());
     cluster.tick(1, 100);
     expect(cluster.raft(1).role).toBe("follower");
@@ -282,12 +281,12 @@ describe("item 10: no campaign while a committed change is not applied", () => {
   });
 
   it("an uncommitted change, and a committed command, are no obstacle", () => {
-    const disk = founded(FOUNDED);
+    const disk = founded(THREE);
     const entries = [...disk.entries, normal(1, 2, "x"), conf(1, 3, { changes: voters(4) })];
     const cluster = new TestCluster();
     cluster.add(1, diskOf({ term: 1, vote: 0, commit: 1 }, entries));
     cluster.node(1).holdsApply = true;
-    cluster.step({ ...beat, term: 1, commit: 2 });
+    cluster.step({ ...BEAT, term: 1, commit: 2 });
     cluster.act(1, (raft) => raft.campaign());
     expect(cluster.raft(1).role).toBe("pre-candidate");
     expect(cluster.raft(1).propose(bytes("x"))).toMatchObject({ reason: "not-leader" });

@@ -1,8 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { Prng } from "../lib/prng.ts";
-import type { Message } from "./message.ts";
 import { Raft } from "./raft.ts";
 import {
+  ASK,
+  BEAT,
+  THREE,
+  answer,
+  lone,
   TestCluster,
   between,
   clusterOf,
@@ -12,26 +16,6 @@ import {
   normal,
   voters,
 } from "./testing.ts";
-
-const FOUNDED = voters(1, 2, 3);
-
-/** One node of three, at term 1 with its founding entry, or as given. */
-function lone(...args: Parameters<typeof founded> | []): TestCluster {
-  const cluster = new TestCluster();
-  const [changes, terms, hardState] = args;
-  cluster.add(1, founded(changes ?? FOUNDED, terms, hardState));
-  return cluster;
-}
-
-/** What node 1 answers, once all it writes is durable. */
-function answer(cluster: TestCluster, message: Message): Message[] {
-  cluster.step(message);
-  cluster.persist(1);
-  return cluster.drop();
-}
-
-const ask = { from: 2, to: 1, lastIndex: 1, lastTerm: 1 } as const;
-const beat = { kind: "heartbeat", from: 2, to: 1, commit: 0, context: 0 } as const;
 
 describe("terms (Raft §5.1)", () => {
   it.each(["follower", "pre-candidate", "candidate", "leader"] as const)(
@@ -48,20 +32,20 @@ describe("terms (Raft §5.1)", () => {
         cluster.step(grant);
       }
       expect(cluster.raft(1).role).toBe(role);
-      cluster.step({ ...beat, term: 9 });
+      cluster.step({ ...BEAT, term: 9 });
       expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 9, leader: 2, vote: 0 });
     },
   );
 
   it("starts as a follower that knows no leader, in the term of its disk", () => {
-    const cluster = lone(FOUNDED, [1, 2], { term: 7, vote: 3 });
+    const cluster = lone(THREE, [1, 2], { term: 7, vote: 3 });
     expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 7, vote: 3, leader: 0 });
   });
 
   it("item 5: answers an append or a heartbeat of an earlier term, so that the stale leader steps down", () => {
-    const cluster = lone(FOUNDED, [], { term: 5 });
+    const cluster = lone(THREE, [], { term: 5 });
     const told = { kind: "append-reply", from: 1, to: 2, term: 5, index: 0, rejected: false };
-    expect(answer(cluster, { ...beat, term: 4 })).toEqual([told]);
+    expect(answer(cluster, { ...BEAT, term: 4 })).toEqual([told]);
     const append = { kind: "append", from: 2, to: 1, term: 4, prevIndex: 1, prevTerm: 1 } as const;
     expect(answer(cluster, { ...append, entries: [normal(4, 2)], commit: 2 })).toEqual([told]);
     expect(cluster.raft(1).lastIndex).toBe(1);
@@ -69,13 +53,13 @@ describe("terms (Raft §5.1)", () => {
   });
 
   it("ignores a vote of an earlier term", () => {
-    const cluster = lone(FOUNDED, [], { term: 5 });
-    expect(answer(cluster, { kind: "vote", transfer: false, ...ask, term: 4 })).toEqual([]);
+    const cluster = lone(THREE, [], { term: 5 });
+    expect(answer(cluster, { kind: "vote", transfer: false, ...ASK, term: 4 })).toEqual([]);
   });
 
   it("does not take a message for another node", () => {
     const cluster = lone();
-    expect(() => cluster.raft(1).step({ ...beat, to: 3, term: 1 })).toThrow("addressee");
+    expect(() => cluster.raft(1).step({ ...BEAT, to: 3, term: 1 })).toThrow("addressee");
   });
 });
 
@@ -89,7 +73,7 @@ describe("item 2: a vote only for a log that is up to date", () => {
     { log: [2, 2], last: [3, 2], granted: true },
   ])("log 1,$log beside a last entry (index, term) $last: $granted", ({ log, last, granted }) => {
     for (const kind of ["vote", "pre-vote"] as const) {
-      const cluster = lone(FOUNDED, log);
+      const cluster = lone(THREE, log);
       const [lastIndex, lastTerm] = [last[0] ?? 0, last[1] ?? 0];
       const asked = { kind, transfer: false, from: 2, to: 1, term: 5, lastIndex, lastTerm };
       expect(answer(cluster, asked)).toMatchObject([{ kind: `${kind}-reply`, rejected: !granted }]);
@@ -102,22 +86,45 @@ describe("item 2: a vote only for a log that is up to date", () => {
     { vote: 3, from: 2, granted: false },
     { vote: 1, from: 2, granted: false },
   ])("one vote a term: having voted for $vote, node $from gets one: $granted", (row) => {
-    const cluster = lone(FOUNDED, [], { term: 2, vote: row.vote });
+    const cluster = lone(THREE, [], { term: 2, vote: row.vote });
     const [reply] = answer(cluster, {
       kind: "vote",
       transfer: false,
-      ...ask,
+      ...ASK,
       from: row.from,
       term: 2,
     });
     expect(reply).toMatchObject({ kind: "vote-reply", term: 2, rejected: !row.granted });
   });
 
+  it.each(["follower", "pre-candidate", "candidate", "leader"] as const)(
+    "a %s grants a vote of a later term, when no leader is heard or the leader wishes it",
+    (role) => {
+      const cluster = clusterOf(3);
+      if (role === "leader") cluster.elect(1);
+      if (role.endsWith("candidate")) cluster.act(1, (raft) => raft.campaign());
+      if (role === "candidate") {
+        cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+        cluster.persist(1);
+        cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+      }
+      expect(cluster.raft(1).role).toBe(role);
+      cluster.drop();
+      const ask = { kind: "vote", from: 2, to: 1, term: 7, lastIndex: 9, lastTerm: 6 } as const;
+      cluster.step({ ...ask, transfer: role === "leader" });
+      cluster.persist(1);
+      expect(cluster.drop(kinds("vote-reply"))).toMatchObject([
+        { to: 2, term: 7, rejected: false },
+      ]);
+      expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 7, vote: 2 });
+    },
+  );
+
   it("a candidate with a newer last term overwrites longer logs of an earlier one", () => {
     const cluster = new TestCluster();
-    cluster.add(1, founded(FOUNDED, [3]));
-    cluster.add(2, founded(FOUNDED, [2, 2, 2], { term: 3 }));
-    cluster.add(3, founded(FOUNDED, [2, 2], { term: 3 }));
+    cluster.add(1, founded(THREE, [3]));
+    cluster.add(2, founded(THREE, [2, 2, 2], { term: 3 }));
+    cluster.add(3, founded(THREE, [2, 2], { term: 3 }));
     cluster.act(2, (raft) => raft.campaign());
     cluster.stabilize(2, 1);
     expect(cluster.leaders).toEqual([]);
@@ -141,7 +148,7 @@ describe("item 3: election timeouts are drawn anew each time, within [T, 2T)", (
     const cluster = lone();
     for (let i = 0; i < 400; i++) {
       seen.add(ticksToCampaign(cluster));
-      cluster.step({ ...beat, term: i + 2 });
+      cluster.step({ ...BEAT, term: i + 2 });
     }
     expect([...seen].toSorted((a, b) => a - b)).toEqual(
       Array.from({ length: 10 }, (_, i) => i + 10),
@@ -234,6 +241,19 @@ describe("elections", () => {
     expect(cluster.raft(3)).toMatchObject({ role: "follower", leader: 1, term: 2, vote: 3 });
     cluster.stabilize();
     expect(cluster.leaders).toEqual([1]);
+  });
+
+  it("two that ask at once without a leader: neither raises the term until one is granted", () => {
+    const cluster = clusterOf(3);
+    for (const id of [1, 3]) cluster.act(id, (raft) => raft.campaign());
+    for (const id of [1, 3]) cluster.persist(id);
+    cluster.drop(({ to }) => to === 2);
+    cluster.stabilize(1, 3);
+    // Each granted the other's question, so both stand, and split the vote.
+    for (const id of [1, 3]) expect(cluster.raft(id)).toMatchObject({ term: 2, vote: id });
+    expect(cluster.leaders).toEqual([]);
+    cluster.elect(3);
+    expect(cluster.raft(1)).toMatchObject({ leader: 3, term: 3 });
   });
 
   it("a vote counts once, however often it arrives", () => {

@@ -102,6 +102,59 @@ describe("item 15: where logs may meet, per term and not per entry", () => {
   });
 });
 
+/** Entries 3 of term 2, 4 of term 4 and 5 of term 5; 1 and 2, of term 2, are gone. */
+function compacted(): RaftLog {
+  const log = logOf([2, 2, 2, 4, 5], 2);
+  log.appliedTo(2);
+  log.compactTo(2);
+  return log;
+}
+
+describe("item 15: where logs may meet when the beginning of one is gone", () => {
+  it.each([
+    { index: 5, term: 4, hint: { index: 4, term: 4 } },
+    { index: 5, term: 3, hint: { index: 3, term: 2 } },
+    { index: 2, term: 2, hint: { index: 2, term: 2 } },
+    { index: 5, term: 1, hint: { index: 1, term: 0 } },
+    { index: 1, term: 9, hint: { index: 1, term: 0 } },
+    { index: 0, term: 0, hint: { index: 0, term: 0 } },
+  ])("at most index $index, at most term $term: $hint", ({ index, term, hint }) => {
+    expect(compacted().findConflict(index, term)).toEqual(hint);
+  });
+
+  it("the base has a term, and what is before it has none", () => {
+    expect([1, 2, 3, 6].map((index) => compacted().termAt(index))).toEqual([
+      undefined,
+      2,
+      2,
+      undefined,
+    ]);
+    expect(() => compacted().slice(2, 100)).toThrow("what is gone cannot be read");
+    expect(
+      compacted()
+        .slice(3, 100)
+        .map(({ index }) => index),
+    ).toEqual([3, 4, 5]);
+  });
+
+  it("an append that begins at the base matches, one before it does not", () => {
+    expect(compacted().maybeAppend(2, 2, [normal(2, 3)])).toBe(3);
+    expect(compacted().maybeAppend(1, 2, [normal(2, 2)])).toBe(undefined);
+  });
+
+  it("stops rather than forget what is not applied, or not durable", () => {
+    const log = logOf([1, 1, 1], 3);
+    expect(() => log.compactTo(2)).toThrow("only what is applied and durable goes");
+    log.appliedTo(3);
+    log.append([normal(1, 4)]);
+    log.commitTo(4);
+    log.appliedTo(4);
+    expect(() => log.compactTo(4)).toThrow("only what is applied and durable goes");
+    expect(log.compactTo(3)).toEqual({ index: 3, term: 1 });
+    expect(log.compactTo(1), "never back").toEqual({ index: 3, term: 1 });
+  });
+});
+
 describe("what the disk has", () => {
   it("entries are handed out once, and again from where they were replaced", () => {
     const log = logOf([1]);

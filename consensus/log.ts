@@ -196,11 +196,11 @@ export class RaftLog {
 
   /** Forgets the entries up to `index`, which a snapshot holds. Returns the new base. */
   compactTo(index: number): LogBase {
+    if (index <= this.#base.index) return this.#base;
     assert(
       index <= this.#applied && index <= this.#stable,
       "only what is applied and durable goes",
     );
-    if (index <= this.#base.index) return this.#base;
     const term = present(this.termAt(index), "the new base is in the log");
     this.#entries = this.#entries.slice(index - this.#base.index);
     this.#base = { index, term };

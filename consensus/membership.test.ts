@@ -65,6 +65,11 @@ describe("simple changes", () => {
     { name: "promotion", steps: ["v1 v2", "l3", "v3"], result: "1 2 3" },
     { name: "demotion of one is at once", steps: ["v1 v2 v3", "l3"], result: "1 2 | 3" },
     { name: "demotion and back", steps: ["v1 v2", "l2", "v2"], result: "1 2" },
+    { name: "demotion and back within a change", steps: ["v1 v2", "l2 v2"], result: "1 2" },
+    { name: "promotion and back within a change", steps: ["v1", "l2", "v2 l2"], result: "1 | 2" },
+    { name: "demotion and another's learning", steps: ["v1 v2", "l2 l3"], result: "1 | 2 3" },
+    { name: "removal and a learner's", steps: ["v1 v2", "l3", "r2 r3"], result: "1" },
+    { name: "an odd voter and back", steps: ["v1 v2 v3", "v4", "r4"], result: "1 2 3" },
     { name: "removing a learner", steps: ["v1", "l2", "r2"], result: "1" },
     { name: "removing a voter", steps: ["v1 v2", "r1"], result: "2" },
   ])("$name: $steps", ({ steps, result }) => {
@@ -85,6 +90,28 @@ describe("item 20: more than one voter changes through a joint configuration", (
       name: "swap back",
       steps: ["v1 v2", "l3", "v3 l2", "leave", "v2 l3", "leave"],
       result: "1 2 | 3",
+    },
+    {
+      name: "everything several times, the last word counts",
+      steps: ["v1", "r1 r2 r9 v2 v3 v4 v2 v3 v4 l2 l2 r4 r4 l1 l1"],
+      result: "3 & 1 | 2 | 1",
+    },
+    {
+      name: "several times, left",
+      steps: ["v1", "r1 r2 r9 v2 v3 v4 v2 v3 v4 l2 l2 r4 r4 l1 l1", "leave"],
+      result: "3 | 1 2",
+    },
+    { name: "two demotions", steps: ["v1 v2 v3", "l2 l3"], result: "1 & 1 2 3 |  | 2 3" },
+    { name: "two demotions, left", steps: ["v1 v2 v3", "l2 l3", "leave"], result: "1 | 2 3" },
+    {
+      name: "a demoted voter is removed afterwards",
+      steps: ["v1 v2 v3", "l3 v4", "leave", "r3"],
+      result: "1 2 4",
+    },
+    {
+      name: "other voters altogether",
+      steps: ["v1 v2 v3", "r1 r2 r3 v4 v5 v6"],
+      result: "4 5 6 & 1 2 3",
     },
     { name: "idempotent", steps: ["v1", "v2 v2 v3 v3", "leave"], result: "1 2 3" },
   ])("$name: $steps", ({ steps, result }) => {
@@ -107,6 +134,10 @@ describe("item 20: more than one voter changes through a joint configuration", (
     },
     { name: "no voter left", steps: ["v1", "r1"], result: EMPTY },
     { name: "only learners left", steps: ["v1 v2", "l1 l2"], result: EMPTY },
+    { name: "all voters removed, joint", steps: ["v1 v2", "r1 r2"], result: EMPTY },
+    { name: "all replaced by a learner", steps: ["v1", "r1 l2"], result: EMPTY },
+    { name: "no removal within", steps: ["v1", "v2 v3", "r9"], result: JOINT },
+    { name: "a negative node", steps: ["v1", "v-1"], result: "refused: -1 is not a raft id" },
     { name: "node 0", steps: ["v1", "v0"], result: "refused: 0 is not a raft id" },
     { name: "half a node", steps: ["v1", "v1.5"], result: "refused: 1.5 is not a raft id" },
   ])("refuses: $name", ({ steps, result }) => {

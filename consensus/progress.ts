@@ -11,8 +11,6 @@ export class Progress {
   state: "probe" | "replicate" | "snapshot" = "probe";
   /** In probe: a message is out, or in replicate: the window is full; lifted by any answer. */
   paused = false;
-  /** In snapshot: the index of the one last offered. */
-  offered = 0;
   /** Heard from since the last check for a quorum. */
   recentlyActive = false;
   /** The highest ReadIndex context that it has echoed. */
@@ -57,7 +55,6 @@ export class Progress {
   becomeSnapshot(index: number): void {
     this.state = "snapshot";
     this.next = index + 1;
-    this.offered = index;
     this.#clear();
   }
 

@@ -108,6 +108,10 @@ function more(votes: string): boolean {
   return 2 * votes.replaceAll("n", "").length > votes.length;
 }
 
+function isMore(half: readonly number[], says: (id: number) => boolean): boolean {
+  return half.length === 0 || 2 * half.filter(says).length > half.length;
+}
+
 describe("quorums by definition", () => {
   const indices = fc.array(fc.nat(20), { minLength: 1, maxLength: 7 });
 
@@ -133,5 +137,36 @@ describe("quorums by definition", () => {
         expect(vote(votes)).toBe(worst ? "won" : best ? "pending" : "lost");
       }),
     );
+  });
+
+  it("of every configuration of four nodes, overlapping or not, and every set of answers", () => {
+    const wrong: string[] = [];
+    const ids = [1, 2, 3, 4];
+    const halves = Array.from({ length: 16 }, (_, bits) =>
+      ids.filter((id) => bits & (1 << (id - 1))),
+    );
+    for (const incoming of halves) {
+      for (const outgoing of halves) {
+        const membership = { ...NO_MEMBERS, voters: incoming, outgoing };
+        for (let code = 0; code < 81; code++) {
+          // A digit of base 3 for each node: no answer, refused, granted; or what it has reached.
+          const digit = (id: number): number => Math.floor(code / 3 ** (id - 1)) % 3;
+          const best = [incoming, outgoing].every((half) => isMore(half, (id) => digit(id) !== 1));
+          const worst = [incoming, outgoing].every((half) => isMore(half, (id) => digit(id) === 2));
+          const answers = [undefined, false, true];
+          const told = voteResult(membership, (id) => answers[digit(id)]);
+          if (told !== (worst ? "won" : best ? "pending" : "lost")) {
+            wrong.push(`${incoming.join(" ")} & ${outgoing.join(" ")}, ${code}: ${told}`);
+          }
+          const reached = [2, 1, 0].find((index) =>
+            [incoming, outgoing].every((half) => isMore(half, (id) => digit(id) >= index)),
+          );
+          if (incoming.length + outgoing.length === 0) continue;
+          const index = committedIndex(membership, digit);
+          if (index !== reached) wrong.push(`${code}: ${index} committed, not ${reached}`);
+        }
+      }
+    }
+    expect(wrong).toEqual([]);
   });
 });

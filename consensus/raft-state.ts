@@ -65,6 +65,8 @@ export class RaftState {
   randomizedTimeout = 0;
   /** To whom a leader is handing over: it takes no proposals meanwhile. */
   transferee: RaftId = NONE;
+  /** Ticks since then. Not the election's: a leader that keeps trying still has to hear its quorum. */
+  transferElapsed = 0;
   /** The newest snapshot that is durable here; what a follower that needs one is offered. */
   snapshot: SnapshotMeta | null;
   /** The log begins anew: to be made durable. */

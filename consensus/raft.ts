@@ -185,17 +185,19 @@ export class Raft {
     const s = this.#s;
     s.electionElapsed += 1;
     if (s.role !== "leader") {
-      if (s.isPromotable && s.electionElapsed >= s.randomizedTimeout) {
-        s.electionElapsed = 0;
-        campaign(s);
-      }
+      if (s.electionElapsed < s.randomizedTimeout) return;
+      s.electionElapsed = 0;
+      if (s.isPromotable) campaign(s);
+      // A learner cannot ask for another leader, but must not believe in one that is gone.
+      else s.leader = NONE;
       return;
     }
     s.heartbeatElapsed += 1;
+    s.transferElapsed += 1;
+    // Whoever was to take over has not: this leader goes on.
+    if (s.transferElapsed >= s.config.electionTicks) s.transferee = NONE;
     if (s.electionElapsed >= s.config.electionTicks) {
       s.electionElapsed = 0;
-      // Whoever was to take over has not: this leader goes on.
-      s.transferee = NONE;
       checkQuorum(s);
       if (this.role !== "leader") return;
     }
@@ -222,8 +224,9 @@ export class Raft {
     if (progress === undefined || !isVoter(s.membership, to)) {
       return { kind: "refused", reason: "not-a-voter" };
     }
+    // Asked again for the same one, the time is not counted anew: proposals would wait for ever.
+    if (s.transferee !== to) s.transferElapsed = 0;
     s.transferee = to;
-    s.electionElapsed = 0;
     handOver(s, progress);
     sendAppends(s, to, true);
     return { kind: "begun" };
@@ -231,19 +234,20 @@ export class Raft {
 
   /**
    * This leader cannot serve (its disk stands still): gives leadership up at once, to the follower that holds
-   * most if there is one to be heard.
+   * most. One that was heard since the last count goes before one that was not.
    */
   abdicate(): void {
     const s = this.#s;
     if (s.role !== "leader") return;
-    let best: [RaftId, Progress] | null = null;
-    for (const [id, progress] of s.progress) {
-      const fit = id !== s.id && progress.recentlyActive && isVoter(s.membership, id);
-      if (fit && progress.match > (best?.[1].match ?? 0)) best = [id, progress];
-    }
-    const term = s.term;
+    // Right after the count nobody has been heard since, which says nothing against them.
+    const [best] = [...s.progress]
+      .filter(([id, { match }]) => id !== s.id && match > 0 && isVoter(s.membership, id))
+      .toSorted(
+        ([, a], [, b]) => Number(b.recentlyActive) - Number(a.recentlyActive) || b.match - a.match,
+      );
+    const { term } = s;
     s.becomeFollower(term, NONE);
-    if (best !== null) s.send({ kind: "timeout-now", from: s.id, to: best[0], term });
+    if (best !== undefined) s.send({ kind: "timeout-now", from: s.id, to: best[0], term });
   }
 
   /**

@@ -41,6 +41,20 @@ describe("item 25: ReadIndex", () => {
     expect(cluster.node(1).reads, "three of five").toMatchObject([{ id: 7, index: 2 }]);
   });
 
+  it("is confirmed by a leader that reaches a bare quorum, and not by one that reaches less", () => {
+    const cluster = clusterOf(5);
+    cluster.elect(1);
+    cluster.act(1, (raft) => raft.readIndex(1));
+    cluster.stabilize(1, 2, 3);
+    expect(cluster.node(1).reads).toMatchObject([{ id: 1 }]);
+    cluster.act(1, (raft) => raft.readIndex(2));
+    for (let i = 0; i < 9; i++) {
+      cluster.tick(1);
+      cluster.stabilize(1, 2);
+    }
+    expect(cluster.node(1).reads).toHaveLength(1);
+  });
+
   it("is not confirmed by answers to a heartbeat sent before the read", () => {
     const cluster = clusterOf(3);
     cluster.elect(1);

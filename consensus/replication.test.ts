@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Message } from "./message.ts";
 import {
+  THREE,
   TestCluster,
   between,
   bytes,
@@ -10,8 +11,6 @@ import {
   normal,
   voters,
 } from "./testing.ts";
-
-const FOUNDED = voters(1, 2, 3);
 
 function appends(messages: readonly Message[]): Extract<Message, { kind: "append" }>[] {
   return messages.filter((m) => m.kind === "append");
@@ -191,6 +190,16 @@ describe("item 12: what a follower does with an append", () => {
     expect(cluster.node(2).disk.entries).toHaveLength(4);
   });
 
+  it("one of an earlier term's leader changes nothing", () => {
+    const cluster = withLogs(3, [2, 3], [2, 3], [2, 3]);
+    cluster.elect(1);
+    const old = { kind: "append", from: 3, to: 2, term: 2, prevIndex: 2, prevTerm: 2 } as const;
+    cluster.step({ ...old, entries: [normal(2, 3, "old")], commit: 9 });
+    cluster.stabilize();
+    for (const id of [1, 2, 3]) expect(cluster.terms(id)).toEqual([1, 2, 3, 4]);
+    expect(cluster.raft(2).commitIndex).toBe(4);
+  });
+
   it("one from below its commit index is answered with that index", () => {
     const cluster = clusterOf(3);
     cluster.elect(1);
@@ -336,73 +345,6 @@ describe("item 16: probing and recovery", () => {
   });
 });
 
-describe("item 17: flow control", () => {
-  it("a message holds entries up to a bound, and one at least", () => {
-    const cluster = clusterOf(3, { maxMessageBytes: 100 });
-    cluster.elect(1);
-    cluster.act(1, (raft) => {
-      for (let i = 0; i < 4; i++) raft.propose(new Uint8Array(20));
-      raft.propose(new Uint8Array(500));
-    });
-    const sent = appends(cluster.network.filter(({ to }) => to === 2));
-    expect(sent.map(({ entries }) => entries.length)).toEqual([2, 2, 1]);
-  });
-
-  it("appends on their way are bounded in number", () => {
-    const cluster = clusterOf(3, { maxInflight: 4 });
-    cluster.elect(1);
-    for (let i = 0; i < 20; i++) cluster.propose(1, "x");
-    expect(appends(cluster.network.filter(({ to }) => to === 2))).toHaveLength(4);
-    cluster.stabilize();
-    expect(cluster.commands(2)).toHaveLength(20);
-  });
-
-  it("appends on their way are bounded in bytes", () => {
-    const cluster = clusterOf(3, { maxInflightBytes: 100 });
-    cluster.elect(1);
-    for (let i = 0; i < 20; i++) cluster.propose(1, "x".repeat(26));
-    expect(appends(cluster.network.filter(({ to }) => to === 2))).toHaveLength(2);
-  });
-
-  it("without a quorum proposals are refused before memory runs out, and taken again after", () => {
-    const cluster = clusterOf(3, { maxUncommittedBytes: 1_000 });
-    cluster.elect(1);
-    const fill = (): number => {
-      for (let taken = 0; taken < 100; taken++) {
-        const outcome = cluster.propose(1, "x".repeat(76));
-        if (outcome.kind === "proposed") continue;
-        expect(outcome.reason).toBe("overloaded");
-        return taken;
-      }
-      return 100;
-    };
-    expect(fill()).toBe(10);
-    expect(fill()).toBe(0);
-    cluster.stabilize();
-    expect(fill()).toBe(10);
-  });
-
-  it("one proposal is taken when nothing is uncommitted, whatever its size", () => {
-    const cluster = clusterOf(3, { maxUncommittedBytes: 10 });
-    cluster.elect(1);
-    expect(cluster.propose(1, "x".repeat(100)).kind).toBe("proposed");
-    expect(cluster.propose(1, "").kind).toBe("refused");
-  });
-
-  it("entries are handed out for applying in portions", () => {
-    const cluster = clusterOf(1, { maxApply: 3 });
-    cluster.elect(1);
-    cluster.node(1).holdsApply = true;
-    for (let i = 0; i < 8; i++) cluster.propose(1, "x");
-    cluster.persist(1);
-    expect(cluster.raft(1).commitIndex).toBe(10);
-    expect(cluster.node(1).unapplied.length).toBeLessThanOrEqual(3);
-    cluster.node(1).holdsApply = false;
-    cluster.apply(1);
-    expect(cluster.commands(1)).toHaveLength(8);
-  });
-});
-
 describe("item 18: what became of a proposal", () => {
   it("another term's entry at its index means that it failed for sure", () => {
     const cluster = clusterOf(3);
@@ -422,7 +364,7 @@ describe("item 18: what became of a proposal", () => {
 
 it("restarted nodes apply everything again, from the first entry", () => {
   const cluster = new TestCluster();
-  for (const id of [1, 2, 3]) cluster.add(id, founded(FOUNDED));
+  for (const id of [1, 2, 3]) cluster.add(id, founded(THREE));
   cluster.elect(1);
   cluster.propose(1, "a");
   cluster.stabilize();

@@ -172,12 +172,13 @@ export function handleSnapshotOffer(s: RaftState, m: Extract<Message, { kind: "s
 export function restore(s: RaftState, meta: SnapshotMeta): boolean {
   const { index, term, membership } = meta;
   if (index <= s.log.committed || s.role === "leader") return false;
+  // A candidate has shown a log that it no longer has, or learns here of a change that it has not applied. A
+  // term that somebody led exists: a log may not end in one that its node does not know.
+  if (s.role !== "follower" || term > s.term) s.becomeFollower(Math.max(term, s.term), NONE);
   if (s.log.termAt(index) === term) {
     s.log.commitTo(index);
     return false;
   }
-  // A candidate has shown a log that it no longer has.
-  if (s.role !== "follower") s.becomeFollower(s.term, NONE);
   const base = { index, term };
   s.log.restart(base);
   s.membership = membership;
@@ -195,8 +196,7 @@ export function compact(s: RaftState, meta: SnapshotMeta, keepAfter: number): vo
   // Another node's snapshot, which reaches further, may have come in between.
   if (s.snapshot !== null && meta.index <= s.snapshot.index) return;
   s.snapshot = meta;
-  const most = Math.min(keepAfter, meta.index, s.log.stable);
-  const base = most > s.log.base.index ? s.log.compactTo(most) : s.log.base;
+  const base = s.log.compactTo(Math.min(keepAfter, meta.index, s.log.stable));
   s.cut = { meta, base, dropLog: false };
 }
 

@@ -205,12 +205,18 @@ export class TestCluster {
 
   /** Takes a snapshot of what the node has applied, durable at once, and drops the log up to `keepAfter`. */
   snapshot(id: RaftId, keepAfter: number): SnapshotMeta {
+    const meta = this.image(id);
+    this.act(id, (raft) => raft.compact(meta, keepAfter));
+    return meta;
+  }
+
+  /** The state as the node has applied it, which becomes durable when the test says so by `raft.compact`. */
+  image(id: RaftId): SnapshotMeta {
     const { raft, applied } = this.node(id);
     const index = raft.appliedIndex;
     const term = present(raft.termAt(index), "what is applied last is in the log");
     const meta = { index, term, membership: raft.membership };
     this.snapshots.set(index, { meta, applied: [...applied] });
-    this.act(id, () => raft.compact(meta, keepAfter));
     return meta;
   }
 
@@ -328,6 +334,48 @@ export function clusterOf(count: number, bounds: TestBounds = {}): TestCluster {
   for (const id of ids) cluster.add(id, founded(voters(...ids)), bounds);
   return cluster;
 }
+
+/** Node 1 leads, 2 follows, 3 has missed `count` entries from 3 on, of which the leader keeps `kept`. */
+export function dragging(count = 5, kept = 0): TestCluster {
+  const cluster = clusterOf(3);
+  cluster.elect(1);
+  for (let i = 0; i < count; i++) cluster.propose(1, `${i}`);
+  cluster.stabilize(1, 2);
+  cluster.snapshot(1, cluster.raft(1).appliedIndex - kept);
+  return cluster;
+}
+
+/** A leader's heartbeat and its answers, and what they bring about. */
+export function beat(cluster: TestCluster, leader: RaftId = 1): void {
+  cluster.tick(leader);
+  cluster.stabilize();
+}
+
+export const THREE: readonly MemberChange[] = voters(1, 2, 3);
+
+/** One node of three, at term 1 with its founding entry, or as given. */
+export function lone(
+  changes: readonly MemberChange[] = THREE,
+  terms: readonly number[] = [],
+  hardState: Partial<HardState> = {},
+): TestCluster {
+  const cluster = new TestCluster();
+  cluster.add(1, founded(changes, terms, hardState));
+  return cluster;
+}
+
+/** What node 1 answers, once all it writes is durable. */
+export function answer(cluster: TestCluster, message: Message): Message[] {
+  cluster.step(message);
+  cluster.persist(1);
+  return cluster.drop();
+}
+
+/** Of a request for a vote by node 2, which holds the founding entry. */
+export const ASK = { from: 2, to: 1, lastIndex: 1, lastTerm: 1 } as const;
+
+/** Node 2 leads. */
+export const BEAT = { kind: "heartbeat", from: 2, to: 1, commit: 0, context: 0 } as const;
 
 export function between(from: RaftId, to: RaftId): (m: Message) => boolean {
   return (m) => m.from === from && m.to === to;

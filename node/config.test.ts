@@ -36,6 +36,7 @@ describe("without a word", () => {
       portRange: { first: 20_000, last: 32_000 },
       vote: true,
       worker: true,
+      replaceAfterMs: 30_000,
       reserveCpuMilli: 200,
       reserveMemoryMib: 256,
       ephemeral: false,

@@ -48,8 +48,7 @@ export class NodeDriver {
   readonly node: Node;
   readonly #parts: DriverParts;
   #network: Network | null = null;
-  readonly #inbox: Event[] = [];
-  #draining = false;
+  #inbox: Event[] = [];
   #stopped = false;
   /** Begins at random: an answer to an earlier process of this node must not settle a request of this one. */
   #requests = Math.floor(Math.random() * 2 ** 48);
@@ -63,7 +62,7 @@ export class NodeDriver {
     readonly members: ReadonlySet<NodeId>;
     readonly effect: Extract<Effect, { kind: "members" }>;
   } | null = null;
-  readonly counts = { events: 0, messagesRejected: 0, ticksLate: 0 };
+  readonly counts = { events: 0, turns: 0, messagesRejected: 0, ticksLate: 0 };
 
   constructor(parts: DriverParts) {
     this.#parts = parts;
@@ -99,6 +98,7 @@ export class NodeDriver {
   async handOver(waitMs: number): Promise<void> {
     const endMs = epochMs() + waitMs;
     this.deliver({ kind: "hand-over" });
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
     while (this.node.isHandingOver && !this.#stopped && epochMs() < endMs) {
       await new Promise((resolve) => setTimeout(resolve, HAND_OVER_POLL_MS));
     }
@@ -161,21 +161,23 @@ export class NodeDriver {
   deliver(event: Event): void {
     if (this.#stopped) return;
     this.#inbox.push(event);
-    if (this.#draining) return;
-    this.#draining = true;
+    if (this.#inbox.length > 1) return;
+    // After everything that the sockets hold now: what comes together is done together.
+    setImmediate(() => this.#turn());
+  }
+
+  #turn(): void {
+    if (this.#stopped) return;
+    const events = this.#inbox;
+    this.#inbox = [];
+    this.counts.events += events.length;
+    this.counts.turns += 1;
     try {
-      for (;;) {
-        const next = this.#inbox.shift();
-        if (next === undefined || this.#stopped) break;
-        this.counts.events += 1;
-        for (const effect of this.node.handle(next, epochMs())) this.#perform(effect);
-      }
+      for (const effect of this.node.handle(events, epochMs())) this.#perform(effect);
     } catch (error) {
       // A broken assertion: whatever this node would do next may be wrong.
       this.stop();
       this.#parts.fatal(faultOf(error));
-    } finally {
-      this.#draining = false;
     }
   }
 
@@ -221,7 +223,7 @@ export class NodeDriver {
         this.#fetchSnapshot(effect);
         return;
       case "again":
-        setImmediate(() => this.deliver({ kind: "continue" }));
+        this.deliver({ kind: "continue" });
         return;
       case "stop":
         this.stop();

@@ -83,13 +83,18 @@ export class Node {
     this.#roster = new Roster(identity.node, identity.peers);
   }
 
-  /** Advances by one event. The effects are to be performed in order. */
-  handle(event: Event, now: Millis): Effect[] {
+  /**
+   * Advances by what has happened since the last call, in order; what follows from all of it is done once: entries
+   * that were proposed together share a message and a write. The effects are to be performed in order.
+   */
+  handle(events: readonly Event[], now: Millis): Effect[] {
     this.#now = Math.max(this.#now, now);
     this.#effects = [];
     const released: Parameters<Replica["take"]>[0] = [];
-    if (event.kind === "persisted") this.#persisted(event.write, released);
-    else this.#dispatch(event);
+    for (const event of events) {
+      if (event.kind === "persisted") this.#persisted(event.write, released);
+      else this.#dispatch(event);
+    }
     this.#settle(released);
     return this.#effects;
   }
@@ -191,6 +196,7 @@ export class Node {
 
   #tick(): void {
     this.#replica.tick();
+    this.#requests.tick(this.#now);
     this.#manager?.tick(this.#now);
     const holders = this.#roster.members
       .filter(({ id, holdsLog }) => holdsLog && id !== this.#self)

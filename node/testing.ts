@@ -100,7 +100,7 @@ export class Machine {
 
   deliver(event: Event): void {
     if (!this.isUp) return;
-    for (const effect of this.node.handle(event, this.world.now)) this.#perform(effect);
+    for (const effect of this.node.handle([event], this.world.now)) this.#perform(effect);
   }
 
   /** The disk has done what it was given. */

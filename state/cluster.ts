@@ -79,6 +79,9 @@ const MAX_KEYS = 10_000;
 export class ClusterState {
   readonly #tables: Tables;
   readonly #answers: Map<string, Answer>;
+  /** The keys of the answers in a ring, so that the oldest is found at once. */
+  readonly #keys: string[];
+  #nextKey: number;
   #lastIndex: Index;
 
   /** A new cluster's, or a snapshot's: then the parts belong to the state from now on. */
@@ -89,6 +92,8 @@ export class ClusterState {
   ) {
     this.#tables = tables;
     this.#answers = answers;
+    this.#keys = [...answers.keys()];
+    this.#nextKey = answers.size % MAX_KEYS;
     this.#lastIndex = lastIndex;
   }
 
@@ -224,12 +229,11 @@ export class ClusterState {
   #remember(key: string, command: Command, outcome: Outcome): void {
     this.#answers.set(key, { command: digestOf(command), outcome });
     this.#tables.hash.add(`${key} ${JSON.stringify(outcome)}`);
-    if (this.#answers.size <= MAX_KEYS) return;
-    // A map gives its keys in the order they came: the first is the oldest.
-    for (const oldest of this.#answers.keys()) {
-      this.#answers.delete(oldest);
-      break;
-    }
+    // Not by asking the map for its first key: it walks over all that were deleted before.
+    const oldest = this.#keys[this.#nextKey];
+    if (oldest !== undefined) this.#answers.delete(oldest);
+    this.#keys[this.#nextKey] = key;
+    this.#nextKey = (this.#nextKey + 1) % MAX_KEYS;
   }
 }
 

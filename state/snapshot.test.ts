@@ -85,7 +85,10 @@ function facesOf(state: ClusterState): readonly unknown[] {
 /** Nodes, two jobs of which one changed, tasks at work, over and pending, retired ids, answers. */
 function busy(): TestCluster {
   const cluster = new TestCluster();
-  cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "s", featureLevel: 1 }, "init");
+  cluster.apply(
+    { kind: "cluster-init", clusterId: "c1", joinSecret: "s", featureLevel: 1 },
+    "init",
+  );
   cluster.admit("b", "a", "c");
   cluster.admit("b");
   const ports = [{ container: 80, host: null, protocol: "tcp" }] as const;
@@ -107,7 +110,10 @@ describe("a snapshot", () => {
       fc.property(fc.array(action, { maxLength: 60, size: "max" }), fc.nat(), (actions, at) => {
         const cluster = new TestCluster();
         const plans: (readonly PlanStep[])[] = [];
-        cluster.apply({ kind: "cluster-init", clusterId: "c1", joinSecret: "s", featureLevel: 1 }, "init");
+        cluster.apply(
+          { kind: "cluster-init", clusterId: "c1", joinSecret: "s", featureLevel: 1 },
+          "init",
+        );
         cluster.admit("a", "b");
         cluster.put("j", serviceSpec("s", { replicas: 4 }));
         cluster.settle();

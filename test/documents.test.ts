@@ -105,6 +105,23 @@ describe("decision records", () => {
   });
 });
 
+test("docs/raft.md: the tests and scenarios that it names exist", () => {
+  const text = read("docs/raft.md");
+  const missing = [...text.matchAll(/`([\w./-]+\.ts)` › ((?:"[^"]+"(?:, )?)+)/g)].flatMap(
+    ([, file = "", names = ""]) => {
+      const source = read(file);
+      return [...names.matchAll(/"([^"]+)"/g)]
+        .filter(([, name = ""]) => !source.includes(`"${name}"`))
+        .map(([name]) => `${file}: ${name}`);
+    },
+  );
+  expect(missing).toEqual([]);
+  expect([...text.matchAll(/›/g)].length).toBeGreaterThan(50);
+  const scenarios = readdirSync(join(root, "test/scenarios"));
+  const named = [...text.matchAll(/`([a-z-]+\.txt)`/g)].map(([, name = ""]) => name);
+  expect(named.filter((name) => !scenarios.includes(name))).toEqual([]);
+});
+
 test("the two short documents are short", () => {
   expect(read("README.md").split("\n").length).toBeLessThanOrEqual(120);
   expect(read("ARCHITECTURE.md").split("\n").length).toBeLessThanOrEqual(110);

@@ -42,9 +42,6 @@ export const PLAN_STEPS = 500;
 /** The voters are reconsidered this often. */
 export const AUTOPILOT_MS = 500;
 
-/** A learner this close to the commit index is fit to vote. */
-export const CAUGHT_UP_ENTRIES = 100;
-
 /** Voters at most: each one more makes every write wait for more disks, and five outlive two losses. */
 export const VOTERS_MAX = 5;
 

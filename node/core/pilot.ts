@@ -3,7 +3,7 @@ import type { Command } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import { isTerminal } from "../../state/task.ts";
 import { autopilot } from "./autopilot.ts";
-import { AUTOPILOT_MS, CAUGHT_UP_ENTRIES, VOTERS_MAX } from "./defaults.ts";
+import { AUTOPILOT_MS, VOTERS_MAX } from "./defaults.ts";
 import { describeStep } from "./pilot-reason.ts";
 import type { Candidate } from "./pilot-survey.ts";
 import type { Replica } from "./replica.ts";
@@ -29,18 +29,22 @@ export class Pilot {
   readonly #leaderSinceMs: Millis;
   #lastMs: Millis;
   #lastChangeMs: Millis | null = null;
+  /** What was committed when it last looked: who holds all of that durably keeps up, at any rate of writes. */
+  #committed: number;
   #seen: Map<number, { readonly alive: boolean; readonly sinceMs: Millis }> = new Map();
 
   constructor(context: PilotContext, now: Millis) {
     this.#context = context;
     this.#leaderSinceMs = now;
     this.#lastMs = now;
+    this.#committed = context.replica.raft.commitIndex;
   }
 
   tick(now: Millis): void {
     if (now - this.#lastMs < AUTOPILOT_MS) return;
     this.#lastMs = now;
     const candidates = this.#candidates(now);
+    this.#committed = this.#context.replica.raft.commitIndex;
     if (this.#context.replica.raft.changePending) return;
     this.#chooseVoters(candidates, now);
     this.#letGo();
@@ -67,10 +71,7 @@ export class Pilot {
         sinceMs: seen.sinceMs,
         mayVote,
         leaving,
-        caughtUp:
-          progress !== undefined &&
-          inTouch &&
-          progress.match + CAUGHT_UP_ENTRIES >= raft.commitIndex,
+        caughtUp: progress !== undefined && inTouch && progress.match >= this.#committed,
         datacenter,
         zone: node.labels["zone"] ?? "",
       };

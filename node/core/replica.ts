@@ -58,7 +58,7 @@ interface Batch {
   identity: Identity | null;
   hardState: DiskWrite["hardState"];
   cut: LogCut | null;
-  entries: readonly Entry[];
+  entries: Entry[];
   worker: WorkerMemory | null;
   /** To leave when the batch is durable. */
   messages: Message[];
@@ -66,7 +66,7 @@ interface Batch {
 }
 
 function emptyBatch(): Batch {
-  return { ...NO_WRITE, messages: [], mark: null };
+  return { ...NO_WRITE, entries: [], messages: [], mark: null };
 }
 
 function hasWrite(batch: Batch): boolean {
@@ -249,7 +249,11 @@ export class Replica {
     }
     const [first] = ready.entries;
     if (first !== undefined) {
-      next.entries = [...next.entries.filter(({ index }) => index < first.index), ...ready.entries];
+      const last = next.entries.at(-1)?.index ?? 0;
+      // What a later leader has overtaken is not written any more.
+      if (first.index <= last)
+        next.entries = next.entries.filter(({ index }) => index < first.index);
+      for (const entry of ready.entries) next.entries.push(entry);
     }
     if (ready.hardState !== null || first !== undefined) next.mark = ready.write;
     next.messages.push(...ready.durableMessages);

@@ -31,6 +31,7 @@ class Desk {
   flush(manager: typeof A | null, afterMs = 0): string[] {
     this.now += afterMs;
     const before = this.sent.length;
+    this.requests.tick(this.now);
     this.requests.flush(manager, this.now);
     return this.sent.slice(before).map(({ to }) => to);
   }

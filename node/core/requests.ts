@@ -29,6 +29,10 @@ export interface RequestsContext {
 export class Requests {
   readonly #context: RequestsContext;
   readonly #waiting: Map<number, Waiting> = new Map();
+  /** To be sent at the next turn: thousands wait for their answers meanwhile, and are not looked at. */
+  #due: Waiting[] = [];
+  /** Whom the last turn sent to. */
+  #manager: NodeId | null = null;
 
   constructor(context: RequestsContext) {
     this.#context = context;
@@ -45,7 +49,7 @@ export class Requests {
       return;
     }
     const deadlineMs = now + timeoutMs;
-    this.#waiting.set(id, {
+    const waiting: Waiting = {
       id,
       request,
       deadlineMs,
@@ -53,26 +57,45 @@ export class Requests {
       againAtMs: now,
       tried: false,
       unheard: false,
-    });
+    };
+    this.#waiting.set(id, waiting);
+    this.#due.push(waiting);
   }
 
-  /** Sends what is due to the manager, gives up what is overdue. To be called after every event. */
-  flush(manager: NodeId | null, now: Millis): void {
+  /** Time has passed: gives up what is overdue, and has sent again what has got no answer. */
+  tick(now: Millis): void {
     for (const waiting of this.#waiting.values()) {
       if (now >= waiting.deadlineMs) {
         this.#waiting.delete(waiting.id);
         this.#context.reply(waiting.id, { kind: "refused", fault: overdue(waiting) });
-        continue;
+      } else if (now >= waiting.againAtMs) {
+        this.#due.push(waiting);
       }
-      const elsewhere = waiting.sentTo !== manager;
-      if (manager === null || !(elsewhere || now >= waiting.againAtMs)) continue;
-      waiting.sentTo = manager;
-      waiting.againAtMs = now + FORWARD_RETRY_MS;
-      // Sent twice without an answer: whatever the second says, the first may have been done.
-      waiting.tried ||= waiting.unheard;
-      waiting.unheard = true;
-      this.#context.send(manager, { kind: "forward", id: waiting.id, request: waiting.request });
     }
+  }
+
+  /** Sends to the manager what is due, and everything to a new one. To be called after every turn. */
+  flush(manager: NodeId | null, now: Millis): void {
+    if (manager === null) return;
+    const isNew = manager !== this.#manager;
+    this.#manager = manager;
+    const due = isNew ? [...this.#waiting.values()] : this.#due;
+    this.#due = [];
+    for (const waiting of due) {
+      const isOpen = this.#waiting.get(waiting.id) === waiting;
+      if (isOpen && (waiting.sentTo !== manager || now >= waiting.againAtMs)) {
+        this.#sendTo(manager, waiting, now);
+      }
+    }
+  }
+
+  #sendTo(manager: NodeId, waiting: Waiting, now: Millis): void {
+    waiting.sentTo = manager;
+    waiting.againAtMs = now + FORWARD_RETRY_MS;
+    // Sent twice without an answer: whatever the second says, the first may have been done.
+    waiting.tried ||= waiting.unheard;
+    waiting.unheard = true;
+    this.#context.send(manager, { kind: "forward", id: waiting.id, request: waiting.request });
   }
 
   /** An answer. Returns the manager that a refusing node points at, if any. */

@@ -2,6 +2,7 @@ import { present } from "../../lib/assert.ts";
 import type { MemberChange, Membership } from "../../consensus/membership.ts";
 import { decodeChange } from "../../consensus/membership.ts";
 import type { Entry, Message, RaftId } from "../../consensus/message.ts";
+import type { LogBase } from "../../consensus/snapshot.ts";
 import {
   type TestBounds,
   NEW_DISK,
@@ -22,6 +23,7 @@ import {
  *   tick N [count]      propose N data…      propose-change N v4 l5 r3      read N id      lose-peer N id
  *   deliver [1→2|→2|1→] [kind] [drop]      persist N [count]
  *   stabilize [N…]      cut 1→2 …      mend
+ *   snapshot N keepAfter      fetch N      transfer N id      abdicate N
  */
 
 const WORDS: Readonly<Record<string, MemberChange["op"]>> = {
@@ -50,6 +52,10 @@ function showEntry(entry: Entry): string {
 
 function showEntries(entries: readonly Entry[]): string {
   return `[${entries.map(showEntry).join(", ")}]`;
+}
+
+function showGone({ index, term }: LogBase): string {
+  return index === 0 ? "" : `after ${index}/${term} `;
 }
 
 function showMembership({ voters: v, outgoing, learners: l, learnersNext }: Membership): string {
@@ -335,10 +341,9 @@ export class ScenarioEnvironment {
       const index = base.index + 1 + i;
       return `${index}/${raft.termAt(index)}`;
     });
-    const gone = base.index === 0 ? "" : `after ${base.index}/${base.term} `;
     this.#out.push(
-      `${id} log ${gone}${terms.join(" ")}`,
-      `${id} disk ${gone}${showEntries(disk.entries)}`,
+      `${id} log ${showGone(base)}${terms.join(" ")}`,
+      `${id} disk ${showGone(disk.base)}${showEntries(disk.entries)}`,
     );
   }
 }

@@ -25,6 +25,7 @@ interface Seen {
 /** What must hold after every step, whatever the faults: docs/invariants.md names them. */
 export class Checkers {
   readonly #hosts: ReadonlyMap<NodeId, Host>;
+  readonly #lost: readonly SimDisk[];
   readonly #log: LogHistory = new LogHistory();
   readonly #leaders: Map<number, NodeId> = new Map();
   readonly #hashes: Map<number, string> = new Map();
@@ -34,11 +35,13 @@ export class Checkers {
   readonly #disks: Map<number, SimDisk> = new Map();
   #applied = 0;
 
-  constructor(hosts: ReadonlyMap<NodeId, Host>) {
+  /** `lost`: disks that are gone, wiped or with their node; what they held was promised all the same. */
+  constructor(hosts: ReadonlyMap<NodeId, Host>, lost: readonly SimDisk[]) {
     this.#hosts = hosts;
+    this.#lost = lost;
   }
 
-  handled(host: Host, event: Event): void {
+  handled(host: Host, events: readonly Event[]): void {
     const replica = host.node?.replica;
     if (replica === undefined) return;
     const before = this.#before(host, replica);
@@ -50,7 +53,7 @@ export class Checkers {
     this.#applies(host, replica, before);
     this.#numbers(host, replica);
     if (replica.raft.role === "leader") this.#leading(host, replica.raft);
-    if (event.kind === "persisted") this.#hardState(host);
+    if (events.some(({ kind }) => kind === "persisted")) this.#hardState(host);
     const { raft } = replica;
     this.#seen.set(host.id, {
       life: host.life,
@@ -132,7 +135,7 @@ export class Checkers {
       const term = raft.termAt(index);
       // Within a snapshot that was fetched: its entries are checked where they were committed.
       if (term === undefined || index <= raft.base.index) continue;
-      const isNew = this.#log.commit(host.id, index, term);
+      const isNew = this.#log.commit(host.id, index, term, raft.term);
       const { membership } = before;
       if (
         isNew &&
@@ -149,9 +152,10 @@ export class Checkers {
   /** Counting only what was synced, and only disks that still are who they were. */
   #onQuorum(index: number, term: number, { voters, outgoing }: Membership): boolean {
     const holders = new Set<number>();
-    for (const { disk } of this.#hosts.values()) {
-      const { identity } = disk.durable;
-      if (identity !== null && holdsOnDisk(disk.durable, index, term)) holders.add(identity.raftId);
+    const disks = [...this.#hosts.values()].map(({ disk }) => disk);
+    for (const { durable } of [...disks, ...this.#lost]) {
+      const { identity } = durable;
+      if (identity !== null && holdsOnDisk(durable, index, term)) holders.add(identity.raftId);
     }
     return [voters, outgoing].every((half) => {
       const holding = half.filter((id) => holders.has(id)).length;
@@ -232,6 +236,8 @@ export class Checkers {
       );
       const term = raft.termAt(progress.match);
       if (follower === undefined || term === undefined || progress.match === 0) continue;
+      // A later leader may have cut what this one knows of.
+      if (follower.disk.durable.hardState.term > raft.term) continue;
       if (!holdsOnDisk(follower.disk.durable, progress.match, term)) {
         const text = `${host.id} believes that ${follower.id} holds ${progress.match}, its disk ends at ${lastOnDisk(follower.disk.durable)}`;
         throw new Violation("progress", text);

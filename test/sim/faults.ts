@@ -10,6 +10,7 @@ export class Faults {
   readonly #world: World;
   readonly #prng: Prng;
   #keys = 0;
+  #removals = 0;
 
   constructor(world: World, prng: Prng) {
     this.#world = world;
@@ -135,6 +136,8 @@ export class Faults {
    */
   #wipeOne(): void {
     const world = this.#world;
+    // A removal that was asked for may be done at any time: the two together could be more than a quorum bears.
+    if (this.#removals > 0) return;
     const hosts = this.#prng.shuffle([...world.hosts.values()]);
     const host = hosts.find((candidate) => this.#isBearable(candidate));
     if (host !== undefined) world.wipe(host);
@@ -169,6 +172,7 @@ export class Faults {
     this.#keys += 1;
     const kind = this.#prng.chance(700) ? "node-leave" : "node-remove";
     if (kind === "node-remove" && !this.#isBearable(leaver)) return;
+    if (kind === "node-remove") this.#removals += 1;
     world.say(`${kind} ${leaver.id}`);
     const request: Request = {
       kind: "write",

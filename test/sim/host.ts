@@ -29,8 +29,8 @@ export interface HostWorld {
   sending(from: Host, effect: Extract<Effect, { kind: "send" }>): void;
   /** The node cannot go on. */
   stopped(host: Host, reason: Fault): void;
-  /** After every event of a running node. */
-  handled(host: Host, event: Event, effects: readonly Effect[]): void;
+  /** After every turn of a running node. */
+  handled(host: Host, events: readonly Event[], effects: readonly Effect[]): void;
 }
 
 /** One machine: a disk and an engine that outlive its node, and the node while it runs. Performs its effects. */
@@ -51,6 +51,8 @@ export class Host {
   isPaused = false;
   /** What arrived while it stood still. */
   #backlog: Event[] = [];
+  /** For the next turn. */
+  #inbox: Event[] = [];
   stalledUntilMs = 0;
   members: ReadonlySet<NodeId> = new Set();
   #connect: ReadonlySet<NodeId> = new Set();
@@ -144,6 +146,7 @@ export class Host {
     this.engine = null;
     this.isPaused = false;
     this.#backlog = [];
+    this.#inbox = [];
     this.stalledUntilMs = 0;
     this.disk.crash(this.#prng);
     this.#requests.clear();
@@ -175,9 +178,19 @@ export class Host {
       this.#backlog.push(event);
       return;
     }
-    const effects = node.handle(event, this.now());
+    this.#inbox.push(event);
+    if (this.#inbox.length === 1) this.#later(0, () => this.#turn());
+  }
+
+  /** What came at the same time is handled together. */
+  #turn(): void {
+    const { node } = this;
+    const events = this.#inbox;
+    this.#inbox = [];
+    if (node === null) return;
+    const effects = node.handle(events, this.now());
     for (const effect of effects) this.#perform(effect);
-    this.#world.handled(this, event, effects);
+    this.#world.handled(this, events, effects);
   }
 
   request(request: Request, timeoutMs: number, done: (response: Response) => void): void {

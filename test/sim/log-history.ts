@@ -17,8 +17,8 @@ interface Looked {
 export class LogHistory {
   readonly #entries: Map<string, { entry: Entry; content: string; prevTerm: number }> = new Map();
   readonly #looked: Map<NodeId, Looked> = new Map();
-  /** By index: the term that was committed there first. */
-  readonly #committed: Map<number, number> = new Map();
+  /** By index: the entry's term, and the term of the node that knew first that it is committed. */
+  readonly #committed: Map<number, { term: number; inTerm: number }> = new Map();
 
   /** Looks at what is new in a log. */
   see(host: NodeId, life: number, raft: Raft): void {
@@ -50,28 +50,32 @@ export class LogHistory {
   }
 
   /** An index is committed somewhere. Returns whether it is news; what was committed once never changes. */
-  commit(host: NodeId, index: number, term: number): boolean {
+  commit(host: NodeId, index: number, term: number, inTerm: number): boolean {
     const known = this.#committed.get(index);
-    if (known !== undefined && known !== term) {
-      const text = `${host} commits index ${index} of term ${term}, it was term ${known}`;
+    if (known === undefined) {
+      this.#committed.set(index, { term, inTerm });
+      return true;
+    }
+    if (known.term !== term) {
+      const text = `${host} commits index ${index} of term ${term}, it was term ${known.term}`;
       throw new Violation("committed is immutable", text);
     }
-    this.#committed.set(index, term);
-    return known === undefined;
+    return false;
   }
 
   /** What was committed, from the first entry up to `last`. */
   *committed(last: number): Generator<Entry> {
     for (let index = 1; index <= last; index++) {
-      const found = this.#entries.get(`${index}/${this.#committed.get(index)}`);
+      const found = this.#entries.get(`${index}/${this.#committed.get(index)?.term}`);
       if (found === undefined) throw new Violation("committed is kept", `nobody has ${index}`);
       yield found.entry;
     }
   }
 
-  /** A new leader holds everything that was committed before. */
+  /** A new leader holds everything that was committed in earlier terms than its own. */
   complete(host: NodeId, raft: Raft): void {
-    for (const [index, term] of this.#committed) {
+    for (const [index, { term, inTerm }] of this.#committed) {
+      if (inTerm >= raft.term) continue;
       if (index <= raft.base.index || raft.termAt(index) === term) continue;
       const text = `${host} leads term ${raft.term} without the committed entry ${index}/${term}`;
       throw new Violation("leader completeness", text);

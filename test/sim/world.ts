@@ -8,6 +8,7 @@ import { type NodeId, nodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import { Checkers } from "./checkers.ts";
 import { EventQueue } from "./event-queue.ts";
+import type { SimDisk } from "./disk.ts";
 import { Faults } from "./faults.ts";
 import { Host, type HostWorld } from "./host.ts";
 import { NO_WRITE } from "../../node/storage.ts";
@@ -42,8 +43,8 @@ export class World implements HostWorld {
   readonly #workload: Workload;
   readonly #registers: Registers;
   readonly #storm: Faults;
-  /** Hosts that were removed, and ended for it. */
-  readonly departed: Host[] = [];
+  /** Disks that are gone. */
+  readonly #lost: SimDisk[] = [];
   readonly #log: ((line: string) => void) | null;
   readonly #faults: Map<string, number> = new Map();
   faultsOn = true;
@@ -57,7 +58,7 @@ export class World implements HostWorld {
     this.#log = log;
     this.#prng = new Prng(options.seed ^ 0x5eed);
     this.network = new SimNetwork(this.#prng.fork(), options);
-    this.#checkers = new Checkers(this.hosts);
+    this.#checkers = new Checkers(this.hosts, this.#lost);
     this.#workload = new Workload(this.#prng.fork());
     this.#registers = new Registers(this.#prng.fork());
     this.#storm = new Faults(this, this.#prng.fork());
@@ -92,10 +93,10 @@ export class World implements HostWorld {
     }
   }
 
-  handled(host: Host, event: Event, effects: readonly Effect[]): void {
-    this.#events += 1;
-    this.#note(host.id, event, effects);
-    this.#checkers.handled(host, event);
+  handled(host: Host, events: readonly Event[], effects: readonly Effect[]): void {
+    this.#events += events.length;
+    for (const event of events) this.#note(host.id, event, effects);
+    this.#checkers.handled(host, events);
   }
 
   #note(id: NodeId, event: Event, effects: readonly Effect[]): void {
@@ -195,6 +196,7 @@ export class World implements HostWorld {
   /** The disk of this host is lost with all that is on it; the machine joins again under its name. */
   wipe(host: Host): void {
     this.crash(host, "wiped disk");
+    this.#lost.push(host.disk);
     host.wipe();
     this.queue.after(this.#prng.between(50, 3_000), () => this.#join(host, 0));
   }
@@ -217,7 +219,7 @@ export class World implements HostWorld {
     }
     host.crash();
     this.hosts.delete(host.id);
-    this.departed.push(host);
+    this.#lost.push(host.disk);
   }
 
   running(): Host[] {
