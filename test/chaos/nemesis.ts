@@ -143,8 +143,8 @@ export class Nemesis {
   }
 
   async #transfer(): Promise<void> {
-    const node = await this.#take("manager");
-    if (node === null) return;
+    const node = await this.#cluster.manager();
+    if (node === null || this.#held.has(node)) return;
     await this.#lasting("transfer", `from ${node.name}`, async () => {
       const outcome = await transfer(node, TRANSFER_MS);
       // Whoever is asked may be killed meanwhile, or have nobody to hand over to.
