@@ -76,7 +76,9 @@ export class Clients {
         ? await this.#get(name, register)
         : await this.#put(name, register);
       // A client that does not know what became of its last operation is another one from then on.
-      if (!isSettled) life += 1;
+      if (isSettled) continue;
+      life += 1;
+      await delay(this.#pauseMs());
     }
   }
 
@@ -86,7 +88,6 @@ export class Clients {
     const output = answer === null ? null : readOutput(answer);
     if (output === null) {
       this.counts.lostReads += 1;
-      await this.#pause();
       return false;
     }
     this.counts.reads += 1;
@@ -129,7 +130,7 @@ export class Clients {
         return false;
       }
       this.counts.repeats += 1;
-      await this.#pause();
+      await delay(this.#pauseMs());
     }
   }
 
@@ -167,8 +168,8 @@ export class Clients {
   }
 
   /** A node that is down refuses at once: the client must not spin. */
-  async #pause(): Promise<void> {
-    await delay(this.#prng.between(5, 60));
+  #pauseMs(): number {
+    return this.#prng.between(5, 60);
   }
 }
 

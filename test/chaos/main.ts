@@ -2,9 +2,9 @@ import { existsSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { setTimeout as delay } from "node:timers/promises";
 import { quantile } from "../../bench/consensus/numbers.ts";
 import { Prng } from "../../lib/prng.ts";
+import { until } from "../fixtures/node-process.ts";
 import { bound, ProcessCluster, viewLine } from "../fixtures/process-cluster.ts";
 import type { Operation } from "../linearizability/history.ts";
 import { type Acked, Clients } from "./clients.ts";
@@ -34,6 +34,7 @@ const OPTIONS = {
 } as const;
 
 const HEAL_MS = 90_000;
+const WRITES_AFTER = 500;
 /** For the start, the healing, the tasks, and the search for an order. */
 const SLACK_MS = 600_000;
 /** Longer times without an acknowledged write are shown with what the nodes said meanwhile. */
@@ -70,7 +71,6 @@ async function run(): Promise<number> {
   startedMs = performance.now();
   watch.start();
   clients.start(clientCount);
-  // A little of the end is for the load alone, so that what is healed also serves.
   await nemesis.run(seed, startedMs + minutes * 60_000);
   const healedMs = performance.now();
   say("all faults are undone");
@@ -84,7 +84,7 @@ async function run(): Promise<number> {
   };
   await step(() => ready(cluster));
   say(`all nodes are ready after ${seconds(performance.now() - healedMs)}`);
-  await delay(2_000);
+  await step(() => serves(clients));
   await clients.end();
   let final: Final = new Map();
   await step(async () => {
@@ -110,6 +110,17 @@ async function run(): Promise<number> {
   }
   keep(cluster, problems, history, watch);
   return 1;
+}
+
+/** What is healed takes writes again. */
+async function serves({ acked }: Clients): Promise<void> {
+  const goal = acked.length + WRITES_AFTER;
+  await until(
+    () =>
+      `only ${WRITES_AFTER - goal + acked.length} of ${WRITES_AFTER} writes were acknowledged after all had healed`,
+    () => (acked.length >= goal ? true : null),
+    HEAL_MS,
+  );
 }
 
 async function ready(cluster: ProcessCluster): Promise<void> {

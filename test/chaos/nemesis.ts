@@ -47,7 +47,7 @@ export class Nemesis {
   async run(seed: number, untilMs: number): Promise<void> {
     const { length } = this.#cluster.nodes;
     for (const { afterMs, fault } of plannedFaults(seed, length, this.#namespaces !== null)) {
-      await delay(Math.max(0, Math.min(afterMs, untilMs - performance.now())));
+      await this.#for(Math.max(0, Math.min(afterMs, untilMs - performance.now())));
       if (performance.now() >= untilMs || this.problems.length > 0) break;
       const work = this.#perform(fault);
       this.#underWay.add(work);
@@ -190,8 +190,8 @@ export class Nemesis {
   }
 
   /** Waits, unless all is to be undone. */
-  async #for(waitMs: number): Promise<void> {
-    await delay(waitMs, undefined, { signal: this.#ending.signal }).catch(() => undefined);
+  #for(waitMs: number): Promise<void> {
+    return delay(waitMs, undefined, { signal: this.#ending.signal }).catch(() => undefined);
   }
 }
 
