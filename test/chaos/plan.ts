@@ -41,6 +41,8 @@ export function* plannedFaults(seed: number, nodes: number, network: boolean): G
 function draw(prng: Prng, target: Target, forMs: number, nodes: number, network: boolean): Fault {
   const lot = prng.below(network ? 1_600 : 1_000);
   if (lot < 330) return { kind: "kill", target, downMs: forMs };
+  // Long enough for another leader, short enough that clients still wait for this one's answers.
+  if (lot < 430) return { kind: "pause", target, forMs: prng.between(1_500, 3_800) };
   if (lot < 590) return { kind: "pause", target, forMs };
   if (lot < 780) return { kind: "restart", target, downMs: forMs };
   if (lot < 860) return { kind: "kill-many", count: prng.between(2, nodes), downMs: forMs };
