@@ -80,7 +80,7 @@ export class Watch {
     }
     const before = this.#terms.get(id) ?? 0;
     if (term < before) this.problems.push(`${name} went from term ${before} back to ${term}`);
-    this.#terms.set(id, Math.max(before, term));
+    this.#terms.set(id, term);
     if (appliedIndex > commitIndex) {
       this.problems.push(`${name} applied ${appliedIndex}, committed ${commitIndex}`);
     }
