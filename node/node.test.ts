@@ -242,6 +242,16 @@ describe("a cluster of three", () => {
     );
   });
 
+  it("answers what waited for a manager as soon as there is one, through any node", () => {
+    const { world, a, b, c } = three();
+    a.isUp = false;
+    for (const machine of [b, c]) machine.deliver({ kind: "peer-lost", peer: a.id });
+    const ids = [b, c].map((machine) => machine.write(PUT, `k-${machine.id}`));
+    world.until("another manager", () => b.node.isManager || c.node.isManager);
+    for (const [i, machine] of [b, c].entries())
+      expect(code(machine.answer(ids[i] ?? 0))).toBe("ok");
+  });
+
   it("reports of a task only what its worker cannot forget any more", () => {
     const { world, a, b } = three();
     world.pass(1000);

@@ -9,6 +9,7 @@ import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import { type LOG_BOUNDS, REMOVED_STOP_MS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
+import { EarlyRequests } from "./core/early-requests.ts";
 import { removedFault, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
@@ -43,11 +44,12 @@ export class Node {
   readonly #replica: Replica;
   readonly #worker: Worker;
   readonly #requests: Requests;
+  readonly #early: EarlyRequests;
   readonly #session: SessionClient;
   #manager: Manager | null = null;
   #effects: Effect[] = [];
   /** Messages of this node to itself: handled before the call ends. */
-  #inbox: NodeMessage[] = [];
+  readonly #inbox: NodeMessage[] = [];
   readonly #roster: Roster;
   #membersFrom: unknown[] = [];
   readonly #lostPeers: Map<NodeId, Millis> = new Map();
@@ -75,6 +77,7 @@ export class Node {
       send,
       reply: (id, response) => this.#effects.push({ kind: "reply", id, response }),
     });
+    this.#early = new EarlyRequests(send);
     this.#session = new SessionClient({
       facts: config.facts,
       reports: () => this.#worker.reports(),
@@ -193,10 +196,7 @@ export class Node {
     this.#replica.tick();
     this.#requests.tick(this.#now);
     this.#manager?.tick(this.#now);
-    const holders = this.#roster.members
-      .filter(({ id, holdsLog }) => holdsLog && id !== this.#self)
-      .map(({ id }) => id);
-    this.#session.tick(this.#leader(), holders, this.#usage, this.#now);
+    this.#session.tick(this.#leader(), this.#roster.holders(), this.#usage, this.#now);
     if (this.#workerWakeAtMs !== null && this.#now >= this.#workerWakeAtMs) {
       this.#work(this.#worker.tick(this.#now));
     }
@@ -293,11 +293,9 @@ export class Node {
   }
 
   #forward(from: NodeId, id: number, request: Request): void {
-    if (this.#manager !== null) this.#manager.request(from, id, request, this.#now);
-    else {
-      const outcome = { kind: "try-again", manager: this.manager, tried: false } as const;
-      this.#send(from, { kind: "forwarded", id, outcome });
-    }
+    const leads = this.#replica.raft.role === "leader";
+    if (this.#manager === null) this.#early.came({ from, id, request }, leads, this.manager);
+    else this.#manager.request(from, id, request, this.#now);
   }
 
   /** A worker speaks to the manager. */
@@ -432,9 +430,7 @@ export class Node {
       }
       if (this.#inbox.length === 0 && output.applied.length === 0 && output.persist === null)
         return;
-      const inbox = this.#inbox;
-      this.#inbox = [];
-      for (const message of inbox) this.#message(this.#self, message);
+      for (const message of this.#inbox.splice(0)) this.#message(this.#self, message);
     }
   }
 
@@ -457,8 +453,9 @@ export class Node {
     }
     const { state, membership, holdsLog } = this.#replica;
     const { featureLevel, orchVersion } = this.#config.facts;
-    if (state.featureLevel > featureLevel)
+    if (state.featureLevel > featureLevel) {
       this.#end({ kind: "stop", fault: tooOldFault(state.featureLevel, orchVersion) });
+    }
     if (!holdsLog || state.clusterId === "") return;
     const from = [state.membersIndex, membership];
     if (from.every((part, i) => part === this.#membersFrom[i])) return;
@@ -492,9 +489,12 @@ export class Node {
         },
         this.#now,
       );
-    } else if (this.#manager !== null && this.#replica.raft.role !== "leader") {
-      this.#manager.resign();
+      for (const held of this.#early.take())
+        this.#manager.request(held.from, held.id, held.request, this.#now);
+    } else if (this.#replica.raft.role !== "leader") {
+      this.#manager?.resign();
       this.#manager = null;
+      this.#early.sendAway(this.manager);
     }
   }
 }

@@ -165,7 +165,7 @@ export async function until<T>(
 }
 
 /** Memory would make every sync free. */
-function onDisk(): string {
+export function onDisk(): string {
   const found = [tmpdir(), "/var/tmp", process.cwd()].find(
     (each) => statfsSync(each).type !== TMPFS,
   );

@@ -124,13 +124,36 @@ async function get({ host, port, token }: Target, path: string): Promise<unknown
   return response.json();
 }
 
-const ETCD = "/usr/bin/etcd";
+export const ETCD = "/usr/bin/etcd";
 const EtcdStatus = z.object({ header: z.object({ member_id: z.string() }), leader: z.string() });
 
 /** What `etcd --version` says first; null: the Debian package etcd-server is not installed. */
 export function etcdVersion(): string | null {
   if (!existsSync(ETCD)) return null;
   return execFileSync(ETCD, ["--version"], { encoding: "utf8" }).split("\n")[0] ?? "";
+}
+
+/** The arguments of a member with etcd's own defaults; `cluster`: name=url of all, with commas. */
+export function etcdWords(
+  name: string,
+  dataDir: string,
+  client: number,
+  peer: number,
+  cluster: string,
+): string[] {
+  const flags = {
+    name,
+    "data-dir": dataDir,
+    "listen-client-urls": url(client),
+    "advertise-client-urls": url(client),
+    "listen-peer-urls": url(peer),
+    "initial-advertise-peer-urls": url(peer),
+    "initial-cluster": cluster,
+    "initial-cluster-state": "new",
+    logger: "zap",
+    "log-level": "error",
+  };
+  return Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
 }
 
 function url(port: number): string {
@@ -146,19 +169,7 @@ export async function startEtcd(processes: Processes): Promise<System> {
     const name = `etcd-${i + 1}`;
     const dataDir = join(processes.folder, name);
     mkdirSync(dataDir, { mode: 0o700 });
-    const flags = {
-      name,
-      "data-dir": dataDir,
-      "listen-client-urls": url(client),
-      "advertise-client-urls": url(client),
-      "listen-peer-urls": url(peer),
-      "initial-advertise-peer-urls": url(peer),
-      "initial-cluster": cluster,
-      "initial-cluster-state": "new",
-      logger: "zap",
-      "log-level": "error",
-    };
-    const words = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+    const words = etcdWords(name, dataDir, client, peer, cluster);
     return processes.spawn(ETCD, words, `${name}.log`);
   });
   const targets = (spread: boolean): Promise<Target[]> =>

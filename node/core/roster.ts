@@ -54,6 +54,13 @@ export class Roster {
     return this.#members.some(({ id, holdsLog }) => id === this.#self && !holdsLog);
   }
 
+  /** The others that hold the log. */
+  holders(): NodeId[] {
+    return this.#members
+      .filter(({ id, holdsLog }) => holdsLog && id !== this.#self)
+      .map(({ id }) => id);
+  }
+
   find(id: NodeId): Member | undefined {
     return this.#members.find((member) => member.id === id);
   }
