@@ -140,6 +140,7 @@ function program(): Command {
   ).action((_options: unknown, command: Command) => run({ kind: "start" }, command));
   root
     .command("recover")
+    .configureHelp({ commandUsage: () => "orch cluster recover [options]" })
     .description("make a cluster of its own of a node whose cluster lost its quorum for good")
     .option("--data-dir <DIR>", "the node's data folder; the node must not run")
     .option("-y, --yes", "do not ask")

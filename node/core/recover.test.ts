@@ -126,6 +126,9 @@ function expectAlone(
     learnersNext: [],
   });
   expect(raft.term).toBeGreaterThan(before.hardState.term);
+  // Before any election: what is appended must be of a term that nobody has seen.
+  const seen = Math.max(before.hardState.term, before.entries.at(-1)?.term ?? 0);
+  expect(after.hardState).toMatchObject({ term: seen + 1, vote: raftId });
   expect(after.identity).toEqual({ ...before.identity, clusterId: "new", peers: [] });
   expect(after.hardState.commit).toBe(after.entries.at(-1)?.index);
   // Every entry that was there is there still, in its place.
@@ -285,6 +288,30 @@ describe("a recovered cluster", () => {
         lastIndex: 8 + tail,
       });
     }
+  });
+
+  it("begins from the snapshot's membership, though changes that led to it are still in the log", () => {
+    const log = new Log().threeVoters().conf({ op: "remove", id: 1 }, { op: "add-learner", id: 3 });
+    const image: DiskImage = {
+      ...log.image("b"),
+      snapshot: {
+        index: 9,
+        term: 1,
+        membership: { voters: [2], outgoing: [1, 2, 3], learners: [], learnersNext: [3] },
+      },
+      base: { index: 7, term: 1 },
+      entries: log.entries.slice(7),
+    };
+    const atSnapshot = (): ClusterState => {
+      const state = new ClusterState();
+      for (const entry of log.entries) {
+        if (entry.kind === "normal") state.apply(entry.index, decodeEnvelope(entry.data));
+      }
+      return state;
+    };
+    const after = recovered(image, atSnapshot);
+    expect(after.raft.role).toBe("leader");
+    expectAlone(after, "b", image);
   });
 
   it("is not younger than its last entry, whatever this machine's clock says", () => {
