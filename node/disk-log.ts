@@ -67,8 +67,8 @@ export function beginningOf(
 }
 
 /**
- * The state after a change, which takes over the array `terms`; a string: why it would not be a log any more. On
- * disk that is damage, in a write a bug. The segment of the entries is known later: see `placed`.
+ * The state after a change, which takes over the array `terms`; a string: why it would not be a log any
+ * more. On disk that is damage, in a write a bug. The entries' segment is known later: see `placed`.
  * Costs O(entries of the change), with a cut O(entries kept).
  */
 export function stateAfter(state: LogState, change: Change): LogState | string {

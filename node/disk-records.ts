@@ -30,7 +30,7 @@ export interface DiskRecord {
   readonly entries: readonly Entry[];
 }
 
-/** The log as it was before the first record of a segment: what is in older segments, if they are still there. */
+/** The log before the first record of a segment: what older segments hold, if they are still there. */
 export interface Begin {
   readonly base: LogBase;
   readonly last: number;

@@ -80,7 +80,7 @@ export function segmentNumbers(folder: string): number[] {
     .toSorted((a, b) => a - b);
 }
 
-/** Makes the first segment of a log, with its first record, and syncs it; the folder is the caller's to sync. */
+/** Makes the first segment of a log, with its first record, and syncs it. The caller syncs the folder. */
 export function createSegments(folder: string, logId: string, record: DiskRecord): void {
   const bytes = Buffer.alloc(FIRST_BYTES);
   const encoded = encodeRecord(record);
@@ -98,8 +98,8 @@ export function createSegments(folder: string, logId: string, record: DiskRecord
 }
 
 /**
- * Reads all segments, the oldest first, and gives each record to `visit`. Changes nothing. Throws Damage, and the
- * system's error when a file cannot be opened or synced.
+ * Reads all segments, the oldest first, and gives each record to `visit`. Changes nothing. Throws Damage,
+ * and the system's error when a file cannot be opened or synced.
  */
 export function readSegments(
   folder: string,
@@ -161,7 +161,7 @@ export class Segments {
   #isClosed: boolean;
   #place: number;
   #scratch: Buffer = Buffer.alloc(0);
-  /** The length of the blank segment that comes next, once it is there; null: it could not be made. Never rejects. */
+  /** The length of the blank segment that comes next, once it is there; null: it could not be made. */
   #blank: Promise<number | null>;
   /** Segments that are there, up to the current one. */
   readonly #numbers: number[];
@@ -170,8 +170,8 @@ export class Segments {
   #isEnding = false;
 
   /**
-   * Takes over the log that was read: clears what an unfinished write left, and makes all that was read durable.
-   * Throws the system's error.
+   * Takes over the log that was read: clears what an unfinished write left, and makes the names of the
+   * files durable. Throws the system's error.
    */
   constructor(folder: string, logId: string, tail: Tail) {
     this.#folder = folder;
@@ -193,8 +193,8 @@ export class Segments {
   }
 
   /**
-   * Resolves to the record's segment when it is durable. `beginning` gives what is written instead when it is the
-   * first of a segment. Rejects with the system's error; then nothing may be appended any more.
+   * Resolves to the record's segment when it is durable. `beginning` gives what is written instead when it
+   * is the first of a segment. Rejects with the system's error; then nothing may be appended any more.
    */
   async append(record: EncodedRecord, beginning: () => EncodedRecord): Promise<number> {
     const room = this.#bytes - this.#at - SECTOR_BYTES;
@@ -203,13 +203,14 @@ export class Segments {
     return this.#number;
   }
 
-  /** Removes the segments before that number, in the background and as far as it can be; the rest goes at the next start. */
+  /** Removes the segments before that number, in the background and as far as it can be. The rest goes later. */
   removeBefore(number: number): void {
     const [oldest] = this.#numbers;
     if (this.#keepsAll || oldest === undefined || oldest >= Math.min(number, this.#number)) return;
     this.#numbers.shift();
     this.#removing = this.#removing
       .then(async () => {
+        if (this.#keepsAll) return;
         await rm(join(this.#folder, nameOf(oldest)));
         await syncFolder(this.#folder);
       })
@@ -283,7 +284,7 @@ export class Segments {
     return openSync(join(this.#folder, nameOf(number)), constants.O_WRONLY | constants.O_DSYNC);
   }
 
-  /** Makes the next segment while the current one is written to. That it fails is told by the write that needs it. */
+  /** Makes the next segment while this one is written to. A failure is for the write that needs it to tell. */
   async #prepare(): Promise<number | null> {
     try {
       const bytes = doubled(this.#bytes);
@@ -348,7 +349,7 @@ function closing(fd: number): Promise<void> {
   });
 }
 
-/** The whole file. It is synced first: a killed process may have left in the cache what never reached the disk. */
+/** The whole file, synced: a killed process may have left in the cache what never reached the disk. */
 function readFile(path: string): Buffer {
   const fd = openSync(path, "r+");
   try {

@@ -27,6 +27,7 @@ import {
   helper,
   kill,
   killHelpers,
+  limitedHelper,
   mount,
   nextLine,
   openAt,
@@ -279,6 +280,34 @@ describe("kill -9", () => {
       expect(image.entries).toEqual(image.entries.map((_, at) => entryAt(at + 1, 1, 100)));
     }
     expect(acknowledged).toBeGreaterThan(100);
+  });
+});
+
+describe("a write that is cut short", () => {
+  test("ends the disk; what was acknowledged is there, and the rest goes", async () => {
+    const messages: string[] = [];
+    // Every third record has two sectors, the others one: one of these limits is in the middle of it.
+    for (const limit of [40_960, 41_472, 41_984, 42_496]) {
+      const path = await usedFolder();
+      const { lines } = limitedHelper(limit, "append", path);
+      const told: string[] = [];
+      for (;;) {
+        const line = await nextLine(lines);
+        if (line === null) break;
+        told.push(line);
+      }
+      messages.push(told.at(-1) ?? "");
+      const acknowledged = Number(told.at(-2));
+      expect(acknowledged).toBeGreaterThan(20);
+      const { disk, image } = await openAt(path);
+      const written = Array.from({ length: acknowledged + 1 }, (_, at) => entryAt(at + 1, 1, 100));
+      expect(image.entries).toEqual(written.slice(0, -1));
+      await disk.write({ ...NO_WRITE, entries: written.slice(-1) });
+      await disk.close();
+      expect((await openAndClose(path)).entries).toEqual(written);
+    }
+    for (const message of messages) expect(message).toContain('"code":"data-unwritable"');
+    expect(messages.some((message) => message.includes("bytes were written"))).toBe(true);
   });
 });
 

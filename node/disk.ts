@@ -24,18 +24,18 @@ import { FailStop } from "./fail-stop.ts";
 import type { Disk, DiskImage, DiskWrite, SnapshotInbox, SnapshotSum } from "./storage.ts";
 
 /**
- * The disk port over a write-ahead log. Each write is one record and one synced write to a file, done off the
- * main thread, so that the event loop lives through a stalled disk. The bytes of a record and how a torn
+ * The disk port over a write-ahead log. Each write is one record and one synced write to a file, done off
+ * the main thread, so that the event loop lives through a stalled disk. The bytes of a record and how a torn
  * one is told from a damaged one: disk-frames.ts; what a record says: disk-records.ts; what the records
  * come to: disk-log.ts; the files: disk-segments.ts. Snapshots are files beside the log:
  * disk-snapshots.ts (which there are), disk-snapshot-file.ts (one of them). The order that makes them
  * safe: the file is durable, then one record marks it and cuts the log, then older files go.
  *
- * Only the last record can be torn: one write is in flight at a time. A torn one was never acknowledged; it is
- * cleared away before anything else is written. Whatever else does not fit is damage, and nothing is
+ * Only the last record can be torn: one write is in flight at a time. A torn one was never acknowledged; it
+ * is cleared away before anything else is written. Whatever else does not fit is damage, and nothing is
  * ever cut off: what it would lose may have been acknowledged. What no check on this disk can find is an
- * older state that is whole in itself: a disk that lost the last synced write, or a sector of it, so that zeros are
- * there again, or an old copy of the folder put back in its place. A data folder must never be restored.
+ * older state that is whole in itself: a disk that lost the last synced write, or a sector of it, so that
+ * zeros are there again, or an old copy of the folder put back. A data folder must never be restored.
  */
 export interface OpenDisk {
   readonly disk: Disk;
