@@ -214,6 +214,22 @@ describe("items 5 and 6: CheckQuorum and the recent-leader rule", () => {
   });
 });
 
+describe("those who lose the connection to their leader", () => {
+  it("take turns to stand: the lowest id at once, the next ones later", () => {
+    const cluster = clusterOf(5);
+    cluster.elect(3);
+    for (const id of [1, 2, 4, 5]) cluster.act(id, (raft) => raft.peerLost(3));
+    const standing: string[] = [];
+    for (let tick = 1; tick <= 7; tick++) {
+      for (const id of [1, 2, 4, 5]) cluster.tick(id);
+      cluster.drop();
+      const roles = [1, 2, 4, 5].filter((id) => cluster.raft(id).role === "pre-candidate");
+      standing.push(roles.join());
+    }
+    expect(standing).toEqual(["1", "1", "1,2", "1,2", "1,2,4", "1,2,4", "1,2,4,5"]);
+  });
+});
+
 describe("item 7: who was removed cannot disrupt", () => {
   it("does not campaign, and is ignored where a leader is heard", () => {
     const cluster = clusterOf(3);

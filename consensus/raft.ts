@@ -6,6 +6,7 @@ import {
   handleVoteReply,
   handleVoteRequest,
   hearsLeader,
+  standInTurn,
 } from "./election.ts";
 import { entrySize } from "./log.ts";
 import {
@@ -251,14 +252,11 @@ export class Raft {
   }
 
   /**
-   * The connection to `id` broke. If it leads, its followers ask each other at once (PreVote) instead of
-   * waiting out the timeout. A hint: a leader that lives goes on leading, as others still hear it.
+   * The connection to `id` broke. If it leads, its followers ask each other (PreVote) instead of waiting out
+   * the timeout. A hint: a leader that lives goes on leading, as others still hear it.
    */
   peerLost(id: RaftId): void {
-    const s = this.#s;
-    if (s.role !== "follower" || s.leader !== id) return;
-    s.leader = NONE;
-    s.electionElapsed = Math.max(s.electionElapsed, s.randomizedTimeout - 1 - s.prng.below(2));
+    if (this.#s.role === "follower" && this.#s.leader === id) standInTurn(this.#s, id);
   }
 
   /** A message arrived. Any is safe: late, repeated, out of order, from a node that is no member any more. */
