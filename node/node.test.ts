@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { idOf, jobSpec, nodeFacts, serviceSpec } from "../test/fixtures/cluster.ts";
-import { SESSION_BEAT_MS, SESSION_GRACE_MS, TICK_MS } from "./core/defaults.ts";
+import { AUDIT_ENTRIES, SESSION_BEAT_MS, SESSION_GRACE_MS, TICK_MS } from "./core/defaults.ts";
 import type { Response, UserCommand } from "./core/request.ts";
 import { type Machine, SECRET, World } from "./testing.ts";
 
@@ -327,6 +327,20 @@ describe("a cluster of three", () => {
       session: 1,
       left: false,
     });
+  });
+
+  it("stops a node whose state is not the others'", () => {
+    const { world, a, b } = three();
+    for (let i = 0; i < AUDIT_ENTRIES; i++) a.write(PUT, `audit-${i}`);
+    world.settle();
+    const [index = 0] = b.node.replica.marks.keys();
+    expect(index).toBe(AUDIT_ENTRIES);
+    b.node.replica.marks.set(index, "another");
+    world.until("it stops", () => b.others.some(({ kind }) => kind === "stop"));
+    expect(b.others.find(({ kind }) => kind === "stop")).toMatchObject({
+      fault: { code: "data-damaged", details: { index } },
+    });
+    expect(a.others.filter(({ kind }) => kind === "stop")).toEqual([]);
   });
 
   it("does not hear Raft of another cluster, nor under a raft id that was lost", () => {

@@ -7,10 +7,10 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import { type LOG_BOUNDS, REMOVED_STOP_MS } from "./core/defaults.ts";
+import type { LOG_BOUNDS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
 import { EarlyRequests } from "./core/early-requests.ts";
-import { removedFault, tooOldFault } from "./core/endings.ts";
+import { Ending, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { membersOf } from "./core/members.ts";
@@ -21,6 +21,7 @@ import { Requests } from "./core/requests.ts";
 import type { Request } from "./core/request.ts";
 import { Roster } from "./core/roster.ts";
 import { SessionClient } from "./core/session-client.ts";
+import { StateAuditor } from "./core/state-audit.ts";
 import { NO_COPY, staleAnswer } from "./core/stale.ts";
 import type { LocalView } from "./core/view-types.ts";
 import type { DiskImage, Identity } from "./storage.ts";
@@ -58,8 +59,8 @@ export class Node {
   readonly #events: RecentEvents = new RecentEvents();
   #workerWakeAtMs: Millis | null = null;
   /** Set once this node is no member any more; `left`: as it was asked to. */
-  #removed: { readonly atMs: Millis; readonly left: boolean } | null = null;
-  #isStopped = false;
+  readonly #ending: Ending = new Ending((effect) => this.#effects.push(effect));
+  readonly #audit: StateAuditor;
   #unsaved: TaskReport[] = [];
   #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
   #now: Millis;
@@ -84,6 +85,13 @@ export class Node {
       send,
     });
     this.#roster = new Roster(identity.node, identity.peers);
+    this.#audit = new StateAuditor({
+      self: this.#self,
+      marks: this.#replica.marks,
+      roster: this.#roster,
+      ending: this.#ending,
+      send: (to, message) => this.#send(to, message),
+    });
   }
 
   /**
@@ -202,7 +210,8 @@ export class Node {
     }
     this.#publish();
     if (this.#roster.tick(this.#now)) this.#effects.push(this.#roster.effect());
-    this.#stopWhenRemoved();
+    this.#audit.tick(this.holdsLog ? this.manager : null, this.#now);
+    this.#ending.tick(this.#worker.isIdle, this.#now);
   }
 
   #publish(): void {
@@ -252,6 +261,10 @@ export class Node {
         return;
       case "removed":
         if (message.raftId === this.#replica.raftId) this.#beRemoved(false);
+        return;
+      case "state-mark":
+      case "state-differs":
+        this.#audit.heard(from, message, this.manager);
         return;
       case "forward":
         this.#forward(from, message.id, message.request);
@@ -358,22 +371,9 @@ export class Node {
   #beRemoved(told: boolean): void {
     // Whoever says so may not know any more that it was asked to leave; its own copy may.
     const left = told || this.#replica.state.nodes.get(this.#self)?.leaving === true;
-    this.#removed ??= { atMs: this.#now, left };
+    this.#ending.removed(left, this.#now);
     this.#work(this.#worker.assign({ full: true, upsert: [], remove: [] }, this.#now));
-    this.#stopWhenRemoved();
-  }
-
-  #stopWhenRemoved(): void {
-    if (this.#removed === null) return;
-    const isOverdue = this.#now - this.#removed.atMs >= REMOVED_STOP_MS;
-    if (!this.#worker.isIdle && !isOverdue) return;
-    this.#end(this.#removed.left ? { kind: "left" } : { kind: "stop", fault: removedFault() });
-  }
-
-  #end(effect: Extract<Effect, { kind: "left" | "stop" }>): void {
-    if (this.#isStopped) return;
-    this.#isStopped = true;
-    this.#effects.push(effect);
+    this.#ending.tick(this.#worker.isIdle, this.#now);
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
@@ -454,7 +454,7 @@ export class Node {
     const { state, membership, holdsLog } = this.#replica;
     const { featureLevel, orchVersion } = this.#config.facts;
     if (state.featureLevel > featureLevel) {
-      this.#end({ kind: "stop", fault: tooOldFault(state.featureLevel, orchVersion) });
+      this.#ending.now({ kind: "stop", fault: tooOldFault(state.featureLevel, orchVersion) });
     }
     if (!holdsLog || state.clusterId === "") return;
     const from = [state.membersIndex, membership];

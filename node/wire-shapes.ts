@@ -221,6 +221,8 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
     z.object({ kind: z.literal("session-refused"), session, manager: member.nullable() }),
     z.object({ kind: z.literal("session-removed"), session, left: z.boolean() }),
     z.object({ kind: z.literal("removed"), raftId: z.int().min(1) }),
+    z.object({ kind: z.literal("state-mark"), index: count, hash: text }),
+    z.object({ kind: z.literal("state-differs"), index: count }),
     z.object({
       kind: z.literal("session-set"),
       session,

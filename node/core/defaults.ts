@@ -69,6 +69,13 @@ export const DEPARTING_MS = 10_000;
 /** A node that was removed stops its containers first, but ends after this: the longest usual grace and a margin. */
 export const REMOVED_STOP_MS = 30_000;
 
+/** Replicas note their state's hash whenever they have applied this many entries, and keep this many notes. */
+export const AUDIT_ENTRIES = 128;
+export const AUDIT_MARKS = 64;
+
+/** The newest note is told to the manager this often at most. */
+export const AUDIT_MS = 1_000;
+
 /** A tick this late means that this process stood still, not that the others were silent. */
 export const STALL_MS = 500;
 

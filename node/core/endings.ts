@@ -1,6 +1,40 @@
 import { type Fault, fault } from "../../lib/errors.ts";
+import type { Millis } from "../../state/ids.ts";
+import { REMOVED_STOP_MS } from "./defaults.ts";
+import type { Effect } from "./effect.ts";
 
 /** Why a node ends itself. */
+
+type EndEffect = Extract<Effect, { kind: "left" | "stop" }>;
+
+/** The end of a node, which comes once: at once, or when what it runs has been stopped. */
+export class Ending {
+  readonly #push: (effect: EndEffect) => void;
+  #isOver = false;
+  #removed: { readonly atMs: Millis; readonly left: boolean } | null = null;
+
+  constructor(push: (effect: EndEffect) => void) {
+    this.#push = push;
+  }
+
+  now(effect: EndEffect): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#push(effect);
+  }
+
+  /** It is no member any more. `left`: by its own wish. */
+  removed(left: boolean, now: Millis): void {
+    this.#removed ??= { atMs: now, left };
+  }
+
+  /** A node that was removed ends when nothing runs on it any more, or has for too long. */
+  tick(isIdle: boolean, now: Millis): void {
+    if (this.#removed === null) return;
+    if (!isIdle && now - this.#removed.atMs < REMOVED_STOP_MS) return;
+    this.now(this.#removed.left ? { kind: "left" } : { kind: "stop", fault: removedFault() });
+  }
+}
 
 export function removedFault(): Fault {
   return fault(
@@ -24,4 +58,14 @@ export function tooOldFault(level: number, orchVersion: string): Fault {
   const what = `this cluster is at feature level ${level}, which orch ${orchVersion} does not understand`;
   const hint = "Install the version of orch that the other nodes run, and start the node again.";
   return fault("too-old", what, hint, { level });
+}
+
+/** The state here is not the cluster's: what this node would do next may be wrong. */
+export function divergedFault(index: number): Fault {
+  return fault(
+    "data-damaged",
+    `this node's state differs from the other nodes' at log index ${index}: a bug, or broken memory`,
+    "Start it again; if it ends like this again, join the machine anew with an empty --data-dir, and report it.",
+    { index },
+  );
 }

@@ -21,6 +21,10 @@ export type NodeMessage =
   | { readonly kind: "raft"; readonly clusterId: string; readonly message: Message }
   /** An answer to Raft under an id that its node has lost for ever: whoever still has it must stop. */
   | { readonly kind: "removed"; readonly raftId: number }
+  /** What a holder of the log has made of it, for the manager to compare with its own. */
+  | { readonly kind: "state-mark"; readonly index: number; readonly hash: string }
+  /** It is not what the others have made of it: whoever hears this of the manager must stop. */
+  | { readonly kind: "state-differs"; readonly index: number }
   /** A worker asks the manager for its assignments. `session`: its own number, higher each time. */
   | {
       readonly kind: "session-open";

@@ -17,7 +17,14 @@ import type { Envelope } from "../../state/command.ts";
 import type { Millis } from "../../state/ids.ts";
 import { snapshotChunks } from "../../state/snapshot.ts";
 import { type DiskImage, type DiskWrite, type Identity, NO_WRITE } from "../storage.ts";
-import { ELECTION_TICKS, HEARTBEAT_TICKS, type LOG_BOUNDS, SNAPSHOT_PATIENCE } from "./defaults.ts";
+import {
+  AUDIT_ENTRIES,
+  AUDIT_MARKS,
+  ELECTION_TICKS,
+  HEARTBEAT_TICKS,
+  type LOG_BOUNDS,
+  SNAPSHOT_PATIENCE,
+} from "./defaults.ts";
 
 /** What became of one log entry when it was applied. */
 export interface AppliedEntry {
@@ -84,6 +91,8 @@ function hasWrite(batch: Batch): boolean {
 export class Replica {
   readonly raft: Raft;
   readonly raftId: number;
+  /** The state's hash at some of the newest indices, the oldest first. */
+  readonly marks: Map<number, string> = new Map();
   readonly #bounds: typeof LOG_BOUNDS;
   #state: ClusterState;
   #inFlight: { write: number; batch: Batch; ticks: number } | null = null;
@@ -308,7 +317,21 @@ export class Replica {
     return { write: this.#writes, data: { identity, hardState, cut, entries, worker } };
   }
 
+  /** Notes the state's hash now and then, for the audit. */
+  #mark(index: number): void {
+    if (index % AUDIT_ENTRIES !== 0) return;
+    this.marks.set(index, this.#state.hash());
+    const [oldest] = this.marks.keys();
+    if (this.marks.size > AUDIT_MARKS && oldest !== undefined) this.marks.delete(oldest);
+  }
+
   #apply(entry: Entry): AppliedEntry {
+    const applied = this.#applyOne(entry);
+    this.#mark(entry.index);
+    return applied;
+  }
+
+  #applyOne(entry: Entry): AppliedEntry {
     const { index, term } = entry;
     if (entry.kind === "conf" || entry.data.length === 0) {
       this.raft.applied(entry);
