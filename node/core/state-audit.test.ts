@@ -3,6 +3,7 @@ import { idOf } from "../../test/fixtures/cluster.ts";
 import { AUDIT_MS } from "./defaults.ts";
 import { StateAudit } from "./state-audit.ts";
 
+const NOBODY = { self: false, others: [] };
 const [B, C, D] = [idOf("b"), idOf("c"), idOf("d")];
 
 describe("the audit of states", () => {
@@ -21,33 +22,34 @@ describe("the audit of states", () => {
 
   it("blames the one that differs from the many", () => {
     const audit = new StateAudit(new Map([[128, "x"]]));
-    expect(audit.heard(B, { index: 128, hash: "x" }, [B, C])).toBeNull();
-    expect(audit.heard(C, { index: 128, hash: "bad" }, [B, C])).toEqual({ wrong: "it" });
-    expect(audit.heard(C, { index: 128, hash: "x" }, [B, C])).toBeNull();
+    expect(audit.heard(B, { index: 128, hash: "bad" }, [B, C])).toEqual(NOBODY);
+    expect(audit.heard(C, { index: 128, hash: "x" }, [B, C])).toEqual({ self: false, others: [B] });
+    expect(audit.heard(B, { index: 128, hash: "x" }, [B, C])).toEqual(NOBODY);
   });
 
   it("blames the manager itself when the many differ from it", () => {
     const audit = new StateAudit(new Map([[128, "bad"]]));
-    expect(audit.heard(B, { index: 128, hash: "x" }, [B, C])).toBeNull();
-    expect(audit.heard(C, { index: 128, hash: "x" }, [B, C])).toEqual({ wrong: "self" });
+    expect(audit.heard(B, { index: 128, hash: "x" }, [B, C])).toEqual(NOBODY);
+    expect(audit.heard(C, { index: 128, hash: "x" }, [B, C])).toEqual({ self: true, others: [] });
   });
 
-  it("blames nobody where two stand against each other, or too few were heard", () => {
+  it("blames nobody where two stand against each other, or two against two", () => {
     const two = new StateAudit(new Map([[128, "x"]]));
-    expect(two.heard(B, { index: 128, hash: "y" }, [B])).toBeNull();
+    expect(two.heard(B, { index: 128, hash: "y" }, [B])).toEqual(NOBODY);
     const four = new StateAudit(new Map([[128, "x"]]));
-    expect(four.heard(B, { index: 128, hash: "y" }, [B, C, D])).toBeNull();
-    expect(four.heard(C, { index: 128, hash: "x" }, [B, C, D])).toBeNull();
-    expect(four.heard(B, { index: 128, hash: "y" }, [B, C, D])).toBeNull();
-    expect(four.heard(D, { index: 128, hash: "x" }, [B, C, D])).toBeNull();
-    expect(four.heard(B, { index: 128, hash: "y" }, [B, C, D])).toEqual({ wrong: "it" });
+    expect(four.heard(B, { index: 128, hash: "y" }, [B, C, D])).toEqual(NOBODY);
+    expect(four.heard(C, { index: 128, hash: "y" }, [B, C, D])).toEqual(NOBODY);
+    expect(four.heard(D, { index: 128, hash: "x" }, [B, C, D])).toEqual(NOBODY);
+    expect(four.heard(C, { index: 128, hash: "x" }, [B, C, D])).toEqual({
+      self: false,
+      others: [B],
+    });
   });
 
   it("passes by marks that it has not, and nodes that hold no log", () => {
     const audit = new StateAudit(new Map([[128, "x"]]));
-    expect(audit.heard(B, { index: 256, hash: "y" }, [B, C])).toBeNull();
-    expect(audit.heard(D, { index: 128, hash: "y" }, [B, C])).toBeNull();
-    expect(audit.heard(C, { index: 128, hash: "x" }, [B, C])).toBeNull();
-    expect(audit.heard(B, { index: 128, hash: "y" }, [B, C])).toEqual({ wrong: "it" });
+    expect(audit.heard(B, { index: 256, hash: "y" }, [B, C])).toEqual(NOBODY);
+    expect(audit.heard(D, { index: 128, hash: "y" }, [B, C])).toEqual(NOBODY);
+    expect(audit.heard(C, { index: 128, hash: "x" }, [B, C])).toEqual(NOBODY);
   });
 });

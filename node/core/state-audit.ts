@@ -10,8 +10,13 @@ export interface StateMark {
   readonly hash: string;
 }
 
-/** Who is to stop: another node, this one, or (null) nobody that could be told. */
-export type AuditVerdict = { readonly wrong: "it" | "self" } | null;
+/** Who is to stop. */
+export interface AuditVerdict {
+  readonly self: boolean;
+  readonly others: readonly NodeId[];
+}
+
+const NOBODY: AuditVerdict = { self: false, others: [] };
 
 /**
  * Compares the replicas' states while they run: what must never differ may, after a bug or a broken memory, and
@@ -39,17 +44,17 @@ export class StateAudit {
     return { index, hash };
   }
 
-  /** What another holder of the log says; `holders`: all others that hold it. */
+  /** What another holder of the log says; `holders`: all others that hold it. Returns who is to stop. */
   heard(from: NodeId, mark: StateMark, holders: readonly NodeId[]): AuditVerdict {
     const own = this.#marks.get(mark.index);
-    if (own === undefined || !holders.includes(from)) return null;
+    if (own === undefined || !holders.includes(from)) return NOBODY;
     this.#agrees.set(from, own === mark.hash);
-    if (own === mark.hash) return null;
-    const known = holders.flatMap((id) => this.#agrees.get(id) ?? []);
-    const differing = known.filter((agrees) => !agrees).length;
+    const known = holders.filter((id) => this.#agrees.has(id));
+    const differing = known.filter((id) => this.#agrees.get(id) === false);
     const all = holders.length + 1;
-    if (differing > all / 2) return { wrong: "self" };
-    return 1 + known.length - differing > all / 2 ? { wrong: "it" } : null;
+    if (differing.length > all / 2) return { self: true, others: [] };
+    const agreeing = known.length - differing.length + 1;
+    return agreeing > all / 2 ? { self: false, others: differing } : NOBODY;
   }
 }
 
@@ -90,10 +95,8 @@ export class StateAuditor {
       return;
     }
     if (manager !== self) return;
-    const verdict = this.#audit.heard(from, message, roster.holders());
-    if (verdict?.wrong === "it") send(from, { kind: "state-differs", index: message.index });
-    if (verdict?.wrong === "self") {
-      ending.now({ kind: "stop", fault: divergedFault(message.index) });
-    }
+    const wrong = this.#audit.heard(from, message, roster.holders());
+    for (const id of wrong.others) send(id, { kind: "state-differs", index: message.index });
+    if (wrong.self) ending.now({ kind: "stop", fault: divergedFault(message.index) });
   }
 }
