@@ -14,6 +14,11 @@ export function isNodeCommand(word: string | undefined): boolean {
   return word !== undefined && NODE_COMMANDS.includes(word);
 }
 
+/** Whether the words are `cluster recover …`: it works on a data folder, as only the node's program can. */
+export function isRecover(words: readonly string[]): boolean {
+  return words[0] === "cluster" && words[1] === "recover";
+}
+
 /**
  * Replaces this process with the node, under the same pid, so that a supervisor's signals reach it.
  * `words`: the command and everything after it, unread.

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { orch, sendJson, startOrch, TestApi } from "./test-api.ts";
 import type { Answer } from "./test-api.ts";
-import { jobView, nodeView, taskView } from "./test-views.ts";
+import { clusterView, jobView, nodeView, taskView } from "./test-views.ts";
 
 // The real program as a child process, talking to a real server.
 
@@ -73,21 +73,7 @@ describe("reads", () => {
   });
 
   test("nodes, jobs, a job's status and the cluster have tables", async () => {
-    const cluster = {
-      id: "cl",
-      manager: "12D3KooWNode1",
-      term: 2,
-      commitIndex: 40,
-      voters: ["12D3KooWNode1"],
-      standbys: [],
-      nodes: 1,
-      nodesReady: 1,
-      jobs: 1,
-      tasksRunning: 1,
-      tasksPending: 0,
-      quorum: true,
-      version: "0.1.0",
-    };
+    const cluster = clusterView();
     const api = await serve({
       "GET /v1/nodes": sendJson([nodeView({ manager: true })]),
       "GET /v1/nodes/n1": sendJson(nodeView()),
@@ -112,7 +98,9 @@ describe("reads", () => {
     expect(await run("job", "status", "hello")).toMatch(
       /^hello: running, version 1[\s\S]+web +1\/1[\s\S]+hello\.web\.1/,
     );
-    expect(await run("cluster", "status")).toMatch(/Manager: +n1\n[\s\S]+Log: +index 40, term 2/);
+    expect(await run("cluster", "status")).toMatch(
+      /Manager: +n1\n[\s\S]+Log: +index 40, term 2; 30 entries kept, snapshot at 20, 1m old\n +n2 \(standby\) has 39, probe\nLevel: +feature level 1\n/,
+    );
     expect(JSON.parse(await run("cluster", "status", "--json"))).toEqual(cluster);
   });
 });

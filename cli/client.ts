@@ -92,8 +92,13 @@ export class Client {
   }
 
   /** The body of a write's answer. */
-  async write<Body>(method: "PUT" | "POST", path: string, body: unknown): Promise<Body> {
-    const headers = { "idempotency-key": randomUUID(), "content-type": "application/json" };
+  async write<Body>(
+    method: "PUT" | "POST",
+    path: string,
+    body: unknown,
+    key: string = randomUUID(),
+  ): Promise<Body> {
+    const headers = { "idempotency-key": key, "content-type": "application/json" };
     return parseAnswer<Body>(
       await this.#read({ method, path, headers, body: JSON.stringify(body), endless: false }),
     );
@@ -128,7 +133,17 @@ export class Client {
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): AsyncGenerator<string> {
-    const response = await this.#send({ method: "GET", path, headers, body: null, endless: true });
+    yield* this.#lines({ method: "GET", path, headers, body: null, endless: true }, signal);
+  }
+
+  /** The lines of a backup, which the node makes as they are read. Fails as `lines` does. */
+  backup(signal: AbortSignal): AsyncGenerator<string> {
+    const path = "/v1/cluster/backup";
+    return this.#lines({ method: "POST", path, headers: {}, body: null, endless: false }, signal);
+  }
+
+  async *#lines(call: Call, signal: AbortSignal): AsyncGenerator<string> {
+    const response = await this.#send(call);
     const stop = (): void => {
       response.body.destroy();
     };

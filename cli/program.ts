@@ -275,8 +275,8 @@ const NODE_PROGRAMS = [
 function addNode(program: Command): void {
   const node = program
     .command("node")
-    .summary("run this machine's node; list nodes; print the join token")
-    .description("Runs this machine's node, and looks at all nodes.")
+    .summary("run this machine's node; list nodes, take them out; print the join token")
+    .description("Runs this machine's node, and looks after all nodes.")
     .commandsGroup("Cluster:");
   for (const [name, summary] of NODE_PROGRAMS) {
     // Reached only when a flag stands before `node`: main.ts sees all others first.
@@ -307,6 +307,26 @@ function addNode(program: Command): void {
       await withContext(flagsOf(command), (context) => nodeInspect(context, name));
     });
   node
+    .command("leave")
+    .description("have a node leave: its tasks move, its vote goes to another, its process ends")
+    .argument("[node]", "name or id (default: the node that is asked, this machine's)")
+    .option("--no-wait", "return once the cluster has taken it in")
+    .action(async (name: string | undefined, flags: { wait: boolean }, command: Command) => {
+      const { nodeLeave } = await import("./commands/node-leave.ts");
+      await withContext(flagsOf(command), (context) =>
+        nodeLeave(context, name ?? null, flags.wait),
+      );
+    });
+  node
+    .command("rm")
+    .description("remove a node that is gone for good")
+    .argument("<node>", "name or id")
+    .option("--force", "also one that is up: what it runs is stopped by itself only")
+    .action(async (name: string, flags: { force?: boolean }, command: Command) => {
+      const { nodeRm } = await import("./commands/node-leave.ts");
+      await withContext(flagsOf(command), (context) => nodeRm(context, name, flags.force ?? false));
+    });
+  node
     .command("token")
     .description("print the token that lets a machine join")
     .action(async (_flags: unknown, command: Command) => {
@@ -316,16 +336,55 @@ function addNode(program: Command): void {
 }
 
 function addCluster(program: Command): void {
-  program
+  const cluster = program
     .command("cluster")
-    .summary("how the cluster is")
-    .description("Looks at the cluster as a whole.")
-    .commandsGroup("Cluster:")
+    .summary("how the cluster is; hand over, back up, restore, recover")
+    .description("Looks after the cluster as a whole.")
+    .commandsGroup("Cluster:");
+  cluster
     .command("status")
     .description("manager, voters, quorum, nodes and tasks")
     .action(async (_flags: unknown, command: Command) => {
       const { clusterStatus } = await import("./commands/cluster.ts");
       await withContext(flagsOf(command), clusterStatus);
+    });
+  cluster
+    .command("transfer")
+    .description("have another voter manage")
+    .argument("[node]", "which, by name or id (default: the one that is most up to date)")
+    .action(async (node: string | undefined, _flags: unknown, command: Command) => {
+      const { clusterTransfer } = await import("./commands/cluster.ts");
+      await withContext(flagsOf(command), (context) => clusterTransfer(context, node ?? null));
+    });
+  cluster
+    .command("backup")
+    .description("write all jobs, configs and tasks as they are now to a file, or - for stdout")
+    .argument("<file>", "the file, which is replaced; or - for stdout")
+    .action(async (file: string, _flags: unknown, command: Command) => {
+      const { clusterBackup } = await import("./commands/backup.ts");
+      await withContext(flagsOf(command), (context) => clusterBackup(context, file));
+    });
+  cluster
+    .command("restore")
+    .description("put back the jobs and configs of a backup that the cluster does not have")
+    .argument("<file>", "the backup, or - for stdin")
+    .option("--dry-run", "only say what would be put back")
+    .action(async (file: string, flags: { dryRun?: boolean }, command: Command) => {
+      const { clusterRestore } = await import("./commands/restore.ts");
+      await withContext(flagsOf(command), (context) =>
+        clusterRestore(context, file, flags.dryRun ?? false),
+      );
+    });
+  cluster
+    .command("recover")
+    .description("make a cluster of its own of one survivor's data folder, its quorum being lost")
+    .helpOption(false)
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .action(async (_flags: unknown, command: Command) => {
+      // Reached only when a flag stands before `cluster`: main.ts sees all others first.
+      const { becomeNode } = await import("./become-node.ts");
+      becomeNode(["recover", ...command.args]);
     });
 }
 

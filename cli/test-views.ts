@@ -1,4 +1,10 @@
-import type { ConfigContentView, JobView, NodeView, TaskView } from "../node/core/view-types.ts";
+import type {
+  ClusterView,
+  ConfigContentView,
+  JobView,
+  NodeView,
+  TaskView,
+} from "../node/core/view-types.ts";
 
 /** Views for tests: whole and valid, but for what a test is about. */
 
@@ -90,5 +96,33 @@ export function configView(over: Partial<ConfigContentView> = {}): ConfigContent
     modifiedIndex: 40,
     data: "AAr_",
     ...over,
+  };
+}
+
+export function clusterView(): ClusterView {
+  return {
+    id: "cl",
+    manager: "12D3KooWNode1",
+    term: 2,
+    commitIndex: 40,
+    voters: ["12D3KooWNode1"],
+    standbys: [],
+    nodes: 1,
+    nodesReady: 1,
+    jobs: 1,
+    tasksRunning: 1,
+    tasksPending: 0,
+    quorum: true,
+    log: {
+      baseIndex: 10,
+      entries: 30,
+      snapshotIndex: 20,
+      snapshotAt: new Date(Date.now() - 65_000).toISOString(),
+      featureLevel: 1,
+      voters: ["n1"],
+      transferee: null,
+      followers: [{ raftId: 2, name: "n2", votes: false, match: 39, state: "probe", active: true }],
+    },
+    version: "0.1.0",
   };
 }

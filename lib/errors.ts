@@ -30,7 +30,7 @@ export const ERRORS = {
   "data-damaged": { status: 500, exit: 1, retryable: false },
   "data-unwritable": { status: 500, exit: 1, retryable: false },
   "port-in-use": { status: 409, exit: 1, retryable: true },
-  removed: { status: 403, exit: 1, retryable: false },
+  removed: { status: 403, exit: 77, retryable: false },
   "too-old": { status: 409, exit: 1, retryable: false },
   // Containers.
   "image-missing": { status: 422, exit: 1, retryable: false },

@@ -1,14 +1,16 @@
 import { z } from "zod";
-import { fault, OrchError } from "../lib/errors.ts";
+import { ERRORS, fault, OrchError } from "../lib/errors.ts";
 import type { LogLine } from "../runtime/engine.ts";
 import { nodeId, taskId } from "../state/ids.ts";
 import type { Backend, TaskLogOptions } from "./api/backend.ts";
 import { eventSchema } from "./api/schemas.ts";
+import { backupText } from "./backup.ts";
 import type { Request, Response } from "./core/request.ts";
 import type { EventView, LocalView, TaskView } from "./core/view-types.ts";
 import { eventView } from "./core/views.ts";
 import type { NodeDriver } from "./driver.ts";
 import type { Engines } from "./engines.ts";
+import type { HistogramView } from "./histogram.ts";
 import { formatToken } from "./libp2p/token.ts";
 import type { Network } from "./network.ts";
 import { SnapshotRequest, serveSnapshot } from "./snapshot-transfer.ts";
@@ -18,10 +20,13 @@ import type { Disk } from "./storage.ts";
 type BulkRequest =
   | { readonly kind: "logs"; readonly task: string; readonly options: TaskLogOptions }
   | { readonly kind: "events"; readonly since: number }
+  | { readonly kind: "backup"; readonly timeoutMs: number }
   | z.infer<typeof SnapshotRequest>;
 
 /** A stream that broke is asked for again after this long. */
 const RETRY_MS = 500;
+/** A backup that could not begin is asked for again after this long. */
+const BACKUP_RETRY_MS = 100;
 
 const LogLineShape = z.object({
   stream: z.enum(["stdout", "stderr"]),
@@ -61,7 +66,12 @@ export class NodeBackend implements Backend {
   }
 
   counters(): Readonly<Record<string, number>> {
-    return { ...this.#network.counters(), ...this.#driver.counts };
+    const { proposalsRefused } = this.#driver.node.replica;
+    return { ...this.#network.counters(), ...this.#driver.counts, proposalsRefused };
+  }
+
+  histograms(): Readonly<Record<string, HistogramView>> {
+    return { diskWrite: this.#driver.diskWrites.view() };
   }
 
   async *logs(
@@ -118,6 +128,48 @@ export class NodeBackend implements Backend {
     }
   }
 
+  async *backup(timeoutMs: number, signal: AbortSignal): AsyncGenerator<string> {
+    const endMs = performance.now() + timeoutMs;
+    for (let begun = false; ;) {
+      const leftMs = Math.max(1, Math.ceil(endMs - performance.now()));
+      try {
+        for await (const line of this.#backupOnce(leftMs, signal)) {
+          begun = true;
+          yield line;
+        }
+        return;
+      } catch (error) {
+        const isTransient = error instanceof OrchError && ERRORS[error.fault.code].retryable;
+        if (begun || signal.aborted || !isTransient || performance.now() >= endMs) throw error;
+      }
+      await pause(BACKUP_RETRY_MS, signal);
+    }
+  }
+
+  async *#backupOnce(timeoutMs: number, signal: AbortSignal): AsyncGenerator<string> {
+    const { manager } = this.#driver.node;
+    if (manager === null) throw noManager();
+    if (manager === this.#network.self) {
+      yield* this.#ownBackup(timeoutMs);
+      return;
+    }
+    const request: BulkRequest = { kind: "backup", timeoutMs };
+    const bytes = text.encode(JSON.stringify(request));
+    for await (const line of this.#network.bulk(nodeId(manager), bytes, signal))
+      yield utf8.decode(line);
+  }
+
+  /** As of a moment after a quorum has confirmed that nothing newer was acknowledged before. */
+  async *#ownBackup(timeoutMs: number): AsyncGenerator<string> {
+    const read = { kind: "read", query: { kind: "cluster" }, stale: false } as const;
+    const response = await this.#driver.request(read, timeoutMs);
+    if (response.kind === "refused") throw new OrchError(response.fault);
+    const { replica } = this.#driver.node;
+    // Another may manage by now, and this node be behind what the other answered.
+    if (replica.raft.appliedIndex < response.index) throw noManager();
+    yield* backupText(replica.state.freeze(), replica.raft.appliedIndex, this.local().version);
+  }
+
   /** Lines of JSON from another node. */
   async *#bulk(node: string, request: BulkRequest, signal: AbortSignal): AsyncGenerator {
     const bytes = text.encode(JSON.stringify(request));
@@ -138,6 +190,10 @@ export class NodeBackend implements Backend {
         fault("invalid", "not a stream that this node knows", "Use the same version of orch."),
       );
     }
+    if (request.kind === "backup") {
+      for await (const line of this.#ownBackup(request.timeoutMs)) yield text.encode(line);
+      return;
+    }
     const items: AsyncIterable<unknown> =
       request.kind === "logs"
         ? this.#engines.logs(taskId(request.task), { ...request.options, signal })
@@ -150,6 +206,11 @@ export class NodeBackend implements Backend {
   }
 }
 
+function noManager(): OrchError {
+  const hint = "Try again; `orch cluster status` on any node says who is missing.";
+  return new OrchError(fault("no-manager", "no manager answers", hint));
+}
+
 function parseBulk(payload: Uint8Array): BulkRequest | null {
   try {
     const value: unknown = JSON.parse(utf8.decode(payload));
@@ -157,6 +218,9 @@ function parseBulk(payload: Uint8Array): BulkRequest | null {
     if (value.kind === "snapshot") return SnapshotRequest.parse(value);
     if (value.kind === "events" && "since" in value && typeof value.since === "number") {
       return { kind: "events", since: value.since };
+    }
+    if (value.kind === "backup" && "timeoutMs" in value && typeof value.timeoutMs === "number") {
+      return { kind: "backup", timeoutMs: value.timeoutMs };
     }
     if (value.kind !== "logs" || !("task" in value) || typeof value.task !== "string") return null;
     const options: unknown = Reflect.get(value, "options");

@@ -17,8 +17,8 @@ import { dirname, join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fault, OrchError } from "../lib/errors.ts";
 import type { ErrorCode } from "../lib/errors.ts";
-import { emptyLog } from "./disk-log.ts";
-import { DATA_FILE, openStore } from "./disk-store.ts";
+import { FIRST_RECORD } from "./disk-log.ts";
+import { createSegments, segmentNumbers } from "./disk-segments.ts";
 
 /**
  * The data folder: one process at a time, one format, and whole or refused.
@@ -27,7 +27,7 @@ import { DATA_FILE, openStore } from "./disk-store.ts";
  *     format.json   {"format": 1, "createdBy": "orch 0.1.0"}
  *     identity.key  the node's private key (written by the node, not here)
  *     log.id        the random id of the log
- *     log/          LMDB; its seal holds the same id
+ *     log/          the segments of the log, each with the same id (disk-segments.ts)
  *     snapshots/    a file each; the log names the one that it begins from (made by disk-snapshots.ts)
  *
  * A new folder gets its log as `log-new`, then log.id, then format.json, and only then is the log renamed
@@ -43,7 +43,7 @@ import { DATA_FILE, openStore } from "./disk-store.ts";
  */
 export interface DataDir {
   readonly path: string;
-  /** Random, in hex; the log's seal must hold the same. */
+  /** Random, in hex; the log's segments must hold the same. */
   readonly logId: string;
   /** Frees the folder. Idempotent. */
   release(): void;
@@ -51,7 +51,7 @@ export interface DataDir {
 
 /** The node's private key, within the data folder. */
 export const KEY_FILE = "identity.key";
-/** LMDB's folder, within the data folder. */
+/** The log's folder, within the data folder. */
 export const LOG_FOLDER = "log";
 /** The folder of the snapshots, within the data folder. */
 export const SNAPSHOT_FOLDER = "snapshots";
@@ -94,7 +94,7 @@ export async function openDataDir(dir: string, version: string): Promise<DataDir
   try {
     const names = trying(path, "cannot read the folder", () => readdirSync(path));
     if (names.includes(FORMAT_FILE)) checkFormat(path);
-    else await create(path, names, version);
+    else create(path, names, version);
     const logId = checkWhole(path);
     held.add(lock);
     return {
@@ -233,16 +233,14 @@ function refuseLeft(path: string, names: readonly string[]): void {
   }
 }
 
-async function create(path: string, names: readonly string[], version: string): Promise<void> {
+function create(path: string, names: readonly string[], version: string): void {
   refuseLeft(path, names);
   const logId = randomBytes(16).toString("hex");
   const log = join(path, NEW_LOG_FOLDER);
   try {
     rmSync(log, { recursive: true, force: true });
     mkdirSync(log, { mode: 0o700 });
-    const store = openStore(log);
-    await store.commit(emptyLog(logId));
-    await store.close();
+    createSegments(log, logId, FIRST_RECORD);
     syncFolder(log);
     writeDurably(path, LOG_ID_FILE, `${logId}\n`);
     writeDurably(
@@ -267,8 +265,8 @@ function checkWhole(path: string): string {
   }
   if (!existsSync(log))
     throw damaged(path, `the log is missing (the folder ${LOG_FOLDER}), ${presence(path)}`);
-  if (!existsSync(join(log, DATA_FILE)))
-    throw damaged(path, `the log is missing (${LOG_FOLDER}/${DATA_FILE}), ${presence(path)}`);
+  if (trying(path, "cannot read the log", () => segmentNumbers(log)).length === 0)
+    throw damaged(path, `the log is missing (${LOG_FOLDER} holds no segment), ${presence(path)}`);
   if (!existsSync(join(path, LOG_ID_FILE)))
     throw damaged(path, `${LOG_ID_FILE} is missing, but the log is there`);
   const logId = trying(path, `cannot read ${LOG_ID_FILE}`, () =>

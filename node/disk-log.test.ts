@@ -1,61 +1,29 @@
 import { describe, expect, test } from "vitest";
-import { AssertionError } from "../lib/assert.ts";
 import type { Entry } from "../consensus/message.ts";
-import type { LogCut, LogBase } from "../consensus/snapshot.ts";
-import type { Scan } from "./disk-pages.ts";
-import { emptyLog, loadLog, planWrite } from "./disk-log.ts";
-import type { Batch } from "./disk-log.ts";
+import type { LogBase, LogCut } from "../consensus/snapshot.ts";
 import {
-  encodeEntry,
-  encodeHardState,
-  encodeMarker,
-  entryKey,
-  HARD_STATE_KEY,
-  IDENTITY_KEY,
-  MARKER_KEY,
-  SEAL_KEY,
-} from "./disk-records.ts";
+  beginningOf,
+  FIRST_RECORD,
+  lastOf,
+  oldestOf,
+  placed,
+  recordOf,
+  Replay,
+  stateAfter,
+  wrongCut,
+} from "./disk-log.ts";
+import type { LogState } from "./disk-log.ts";
 import type { DiskRecord, Marker } from "./disk-records.ts";
-import type { DiskWrite } from "./storage.ts";
-import { afterWrite, EMPTY_DISK, NO_WRITE } from "./storage.ts";
 import { nodeId } from "../state/ids.ts";
-
-const LOG_ID = "00112233445566778899aabbccddeeff";
+import type { DiskImage, DiskWrite } from "./storage.ts";
+import { afterWrite, EMPTY_DISK, NO_WRITE } from "./storage.ts";
 
 function entry(index: number, term: number, text = ""): Entry {
   return { index, term, kind: "normal", data: Uint8Array.from(Buffer.from(text)) };
 }
 
-/** A log in memory: what LMDB would hold. */
-class Table {
-  readonly records = new Map<string, DiskRecord>();
-  transaction = 0;
-
-  apply({ puts, removes }: Batch): void {
-    this.transaction++;
-    for (const key of removes) this.drop(key);
-    for (const record of puts) this.put(record);
-  }
-  put(record: DiskRecord): void {
-    this.records.set(hex(record.key), record);
-  }
-  drop(key: Uint8Array): void {
-    this.records.delete(hex(key));
-  }
-  scan(): Scan {
-    const records = [...this.records.values()].toSorted((a, b) => Buffer.compare(a.key, b.key));
-    return { transaction: this.transaction, records };
-  }
-  load(): ReturnType<typeof loadLog> {
-    return loadLog(this.scan(), LOG_ID);
-  }
-  write(write: Partial<DiskWrite>): void {
-    const marker = write.cut === undefined || write.cut === null ? null : markerOf(write.cut);
-    this.plan(write, marker);
-  }
-  plan(write: Partial<DiskWrite>, saved: Marker | null): void {
-    this.apply(planWrite(this.load().state, { ...NO_WRITE, ...write }, saved).batch);
-  }
+function entries(first: number, count: number, term: number): Entry[] {
+  return Array.from({ length: count }, (_, at) => entry(first + at, term));
 }
 
 const MEMBERSHIP = { voters: [1, 2, 3], outgoing: [], learners: [], learnersNext: [] };
@@ -69,86 +37,52 @@ function markerOf({ meta }: LogCut): Marker {
   return { meta, sum: { chunks: 1, crc: meta.index } };
 }
 
-function hex(key: Uint8Array): string {
-  return Buffer.from(key).toString("hex");
+/** A log in memory, a list of records a segment. */
+class Table {
+  readonly segments = new Map<number, DiskRecord[]>([[1, [FIRST_RECORD]]]);
+  segment = 1;
+  /** The state as the last write left it, which a replay must come to. */
+  planned: LogState | null = null;
+
+  load(): { image: DiskImage; state: LogState } {
+    const replay = new Replay();
+    for (const [segment, records] of this.segments)
+      for (const record of records) replay.add(record, segment);
+    return replay.end();
+  }
+
+  /** Throws what makes the write impossible. */
+  write(write: Partial<DiskWrite>, saved?: Marker | null): void {
+    const whole = { ...NO_WRITE, ...write };
+    const marker =
+      saved === undefined && whole.cut !== null ? markerOf(whole.cut) : (saved ?? null);
+    const { state, image } = this.load();
+    const begin = { base: state.base, last: lastOf(state) };
+    const wrong = wrongCut(state, whole, marker);
+    if (wrong !== null) throw new Error(wrong);
+    const record = recordOf(whole, marker);
+    const next = stateAfter(state, record);
+    if (typeof next === "string") throw new Error(next);
+    const records = this.segments.get(this.segment);
+    if (records === undefined)
+      this.segments.set(this.segment, [beginningOf(record, begin, next, afterWrite(image, whole))]);
+    else records.push(record);
+    this.planned = placed(next, record, this.segment);
+  }
+
+  /** The next write begins a segment. */
+  turn(): void {
+    this.segment++;
+  }
 }
 
 /** Entries 1-3 of term 1, 4 of term 2; committed up to 3. */
 function table(): Table {
   const made = new Table();
-  made.apply(emptyLog(LOG_ID));
-  made.write({
-    entries: [entry(1, 1), entry(2, 1), entry(3, 1)],
-    hardState: { term: 1, vote: 1, commit: 0 },
-  });
+  made.write({ entries: entries(1, 3, 1), hardState: { term: 1, vote: 1, commit: 0 } });
   made.write({ entries: [entry(4, 2)], hardState: { term: 2, vote: 2, commit: 3 } });
   return made;
 }
-
-describe("loadLog", () => {
-  test("an empty log is an empty image", () => {
-    const made = new Table();
-    made.apply(emptyLog(LOG_ID));
-    expect(made.load().image).toEqual(EMPTY_DISK);
-  });
-
-  test("names the entry that is missing, inside and at the end", () => {
-    const inside = table();
-    inside.drop(entryKey(2));
-    expect(() => inside.load()).toThrow("entry 2 is missing");
-    const first = table();
-    first.drop(entryKey(1));
-    expect(() => first.load()).toThrow("entry 1 is missing");
-    const last = table();
-    last.drop(entryKey(4));
-    expect(() => last.load()).toThrow("it ends at entry 3, but entry 4 was written");
-  });
-
-  test("names the entry that fails its checksum or lowers the term", () => {
-    const flipped = table();
-    const { key, value } = encodeEntry(entry(2, 1, "x"));
-    value[value.length - 1] = 0;
-    flipped.put({ key, value });
-    expect(() => flipped.load()).toThrow("entry 2 fails its checksum");
-    const lowered = table();
-    lowered.put(encodeEntry(entry(2, 9)));
-    expect(() => lowered.load()).toThrow("entry 3 has term 1, lower");
-  });
-
-  test("an intact record that is not the last one written is damage", () => {
-    const other = table();
-    other.put(encodeEntry(entry(2, 1, "an older version")));
-    expect(() => other.load()).toThrow("an entry up to 4 is an older version");
-    const vote = table();
-    vote.put(encodeHardState({ term: 2, vote: 3, commit: 3 }));
-    expect(() => vote.load()).toThrow("the hard state is an older version");
-    const none = table();
-    none.drop(HARD_STATE_KEY);
-    expect(() => none.load()).toThrow("the hard state is missing");
-  });
-
-  test("an older state of the whole log is damage", () => {
-    const rolledBack = table();
-    rolledBack.transaction++;
-    expect(() => rolledBack.load()).toThrow(
-      "it holds the state of transaction 3, but 4 is the last",
-    );
-  });
-
-  test("a log without its seal, or with that of another folder, is damage", () => {
-    const none = table();
-    none.drop(SEAL_KEY);
-    expect(() => none.load()).toThrow("its seal is missing");
-    expect(() => loadLog(table().scan(), LOG_ID.replace("00", "ff"))).toThrow("log.id differs");
-    expect(() => loadLog({ transaction: 0, records: [] }, LOG_ID)).toThrow("its seal is missing");
-  });
-
-  test("an unknown record is damage", () => {
-    const made = table();
-    made.put({ key: Uint8Array.of(1, 2, 3), value: Uint8Array.of(1) });
-    expect(() => made.load()).toThrow("unknown kind");
-  });
-});
 
 /** The table above after a cut to a snapshot of entry 3, whose log begins after entry 2. */
 function cutTable(): Table {
@@ -157,39 +91,79 @@ function cutTable(): Table {
   return made;
 }
 
-describe("loadLog after a cut", () => {
-  test("gives the snapshot's meta and sum, and the entries after the base", () => {
-    const { image, marker } = cutTable().load();
-    expect(image.snapshot).toEqual(cutTo(3, 1, { index: 2, term: 1 }).meta);
-    expect(image.base).toEqual({ index: 2, term: 1 });
-    expect(image.entries).toEqual([entry(3, 1), entry(4, 2)]);
-    expect(marker).toEqual(markerOf(cutTo(3, 1, { index: 2, term: 1 })));
+describe("a replay", () => {
+  test("of the first record is an empty image; of nothing, damage", () => {
+    expect(new Table().load().image).toEqual(EMPTY_DISK);
+    expect(() => new Replay().end()).toThrow("it is empty");
   });
 
-  test("names what is missing, left over, or an older version of itself", () => {
-    const first = cutTable();
-    first.drop(entryKey(3));
-    expect(() => first.load()).toThrow("entry 3 is missing: entry 4 comes after 2");
-    const left = cutTable();
-    left.put(encodeEntry(entry(2, 1)));
-    expect(() => left.load()).toThrow("entry 2 is there, but the log begins after entry 2");
-    const other = cutTable();
-    other.put(encodeEntry(entry(3, 1, "an older version")));
-    expect(() => other.load()).toThrow("an entry up to 4 is an older version");
-    const all = cutTable();
-    all.drop(entryKey(3));
-    all.drop(entryKey(4));
-    expect(() => all.load()).toThrow("it ends at entry 2, but entry 4 was written");
-    const none = cutTable();
-    none.drop(MARKER_KEY);
-    expect(() => none.load()).toThrow("the snapshot's marker is missing");
-    const older = cutTable();
-    older.write({
-      cut: cutTo(4, 2, { index: 3, term: 1 }),
-      hardState: { term: 2, vote: 2, commit: 4 },
-    });
-    older.put(encodeMarker(markerOf(cutTo(3, 1, { index: 2, term: 1 }))));
-    expect(() => older.load()).toThrow("the snapshot's marker is an older version of itself");
+  test("begins at any segment, if what was before it is not in the log any more", () => {
+    const identity = { clusterId: "c", node: nodeId("n"), raftId: 1, peers: [] };
+    const made = table();
+    made.write({ identity, worker: { assignments: [], reports: [] } });
+    made.turn();
+    made.write({ entries: [entry(5, 2)], hardState: { term: 2, vote: 2, commit: 5 } });
+    const whole = made.load();
+    expect(oldestOf(whole.state)).toBe(1);
+    made.segments.delete(1);
+    expect(() => made.load()).toThrow("entry 1 is missing");
+    const second = table();
+    second.write({ identity });
+    second.turn();
+    second.write({ entries: [entry(5, 2)], hardState: { term: 2, vote: 2, commit: 5 } });
+    second.write({ cut: cutTo(5, 2, { index: 3, term: 1 }) });
+    expect(oldestOf(second.load().state)).toBe(1);
+    second.turn();
+    second.write({ cut: cutTo(5, 2, { index: 4, term: 2 }) });
+    const { image, state } = second.load();
+    expect(oldestOf(state)).toBe(2);
+    second.segments.delete(1);
+    expect(second.load().image).toEqual(image);
+    expect(image.identity).toEqual(identity);
+  });
+
+  test("knows where the entries are when they were replaced or dropped", () => {
+    const made = table();
+    made.turn();
+    made.write({ entries: entries(4, 4, 3), hardState: { term: 3, vote: 0, commit: 3 } });
+    made.turn();
+    made.write({ entries: entries(6, 1, 4), hardState: { term: 4, vote: 0, commit: 3 } });
+    expect(made.load().state.runs).toEqual([
+      { segment: 1, first: 1 },
+      { segment: 2, first: 4 },
+      { segment: 3, first: 6 },
+    ]);
+    made.write({ entries: entries(4, 1, 5), hardState: { term: 5, vote: 0, commit: 4 } });
+    expect(made.load().state.runs).toEqual([
+      { segment: 1, first: 1 },
+      { segment: 3, first: 4 },
+    ]);
+    made.write({ cut: cutTo(4, 5, { index: 4, term: 5 }) });
+    expect(made.load().state.runs).toEqual([]);
+    expect(oldestOf(made.load().state)).toBeNull();
+  });
+
+  test("a segment that does not go on from the one before it is damage", () => {
+    const made = table();
+    made.turn();
+    made.write({ entries: [entry(5, 2)] });
+    const [first] = made.segments.get(2) ?? [];
+    const begin = { base: { index: 0, term: 0 }, last: 3 };
+    made.segments.set(2, [{ ...(first ?? FIRST_RECORD), begin }]);
+    expect(() => made.load()).toThrow("segment 2 does not go on");
+  });
+
+  test("a record that cannot follow those before it is damage", () => {
+    const made = table();
+    made.segments.get(1)?.push(recordOf({ ...NO_WRITE, entries: [entry(6, 2)] }, null));
+    expect(() => made.load()).toThrow("the write starts at entry 6");
+    const cut = table();
+    const record = recordOf({ ...NO_WRITE, cut: cutTo(3, 1, { index: 2, term: 1 }) }, null);
+    cut.segments.get(1)?.push(record);
+    expect(() => cut.load()).toThrow("a cut names no snapshot");
+    const unbegun = new Table();
+    unbegun.segments.set(1, [recordOf({ ...NO_WRITE, entries: [entry(1, 0)] }, null)]);
+    expect(() => unbegun.load()).toThrow("does not say what was before it");
   });
 });
 
@@ -241,19 +215,12 @@ describe("a cut", () => {
     const expected = afterWrite(made.load().image, write);
     made.write(write);
     expect(made.load().image).toEqual(expected);
-    // And the chain goes on from there.
+    expect(made.load().state).toEqual(made.planned);
+    // And the log goes on from there.
     const last = expected.base.index + expected.entries.length;
     const more = { ...NO_WRITE, entries: [entry(last + 1, 9)] };
     made.write({ ...more, hardState: { term: 9, vote: 0, commit: last } });
     expect(made.load().image.entries).toEqual([...expected.entries, entry(last + 1, 9)]);
-    expect(made.records.has(hex(entryKey(expected.base.index)))).toBe(false);
-  });
-
-  test("costs a plan nothing for what was cut before", () => {
-    const { state } = cutTable().load();
-    const { batch } = planWrite(state, { ...NO_WRITE, entries: [entry(5, 2)] }, null);
-    expect(batch.removes).toEqual([]);
-    expect(batch.puts).toHaveLength(2);
   });
 
   test.each<[string, Partial<DiskWrite>]>([
@@ -292,15 +259,15 @@ describe("a cut", () => {
       { cut: cutTo(3, 1, { index: 2, term: 1 }), entries: [entry(2, 1)] },
     ],
   ])("refuses %s", (_, write) => {
-    expect(() => table().write(write)).toThrow(AssertionError);
+    expect(() => table().write(write)).toThrow(/entry|log|term/u);
   });
 
   test("refuses a snapshot that was not saved, or was saved as another", () => {
     const cut = cutTo(3, 1, { index: 2, term: 1 });
-    expect(() => table().plan({ cut }, null)).toThrow("was not saved");
+    expect(() => table().write({ cut }, null)).toThrow("was not saved");
     const learners = { ...cut.meta.membership, learners: [9] };
     const saved = { ...markerOf(cut), meta: { ...cut.meta, membership: learners } };
-    expect(() => table().plan({ cut }, saved)).toThrow("was not saved");
+    expect(() => table().write({ cut }, saved)).toThrow("was not saved");
   });
 
   test("refuses to go back", () => {
@@ -314,7 +281,7 @@ describe("a cut", () => {
   });
 });
 
-describe("planWrite", () => {
+describe("a write", () => {
   test("replaces from the first index on and keeps what it does not name", () => {
     const made = table();
     const identity = { clusterId: "c", node: nodeId("n"), raftId: 1, peers: [] };
@@ -326,8 +293,6 @@ describe("planWrite", () => {
       hardState: { term: 3, vote: 0, commit: 1 },
       entries: [entry(1, 1), entry(2, 3)],
     });
-    expect(made.records.has(hex(IDENTITY_KEY))).toBe(true);
-    expect(made.records.has(hex(entryKey(3)))).toBe(false);
   });
 
   test.each<[string, Partial<DiskWrite>]>([
@@ -340,6 +305,6 @@ describe("planWrite", () => {
     ["an entry of a term that the hard state does not know", { entries: [entry(5, 3)] }],
     ["a cut below the commit", { entries: [entry(1, 2)] }],
   ])("refuses %s: it would make a log that is refused at the next start", (_, write) => {
-    expect(() => table().write(write)).toThrow(AssertionError);
+    expect(() => table().write(write)).toThrow(/entry|log|term/u);
   });
 });

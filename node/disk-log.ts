@@ -1,312 +1,253 @@
-import type { LogCut } from "../consensus/snapshot.ts";
 import type { Entry, HardState } from "../consensus/message.ts";
-import { type LogBase, type SnapshotMeta, WHOLE_LOG } from "../consensus/snapshot.ts";
-import { assert, present } from "../lib/assert.ts";
-import {
-  chainAfter,
-  crcOf,
-  Damage,
-  decodeEntry,
-  decodeHardState,
-  decodeIdentity,
-  decodeMarker,
-  decodeSeal,
-  decodeWorker,
-  encodeEntry,
-  encodeHardState,
-  encodeIdentity,
-  encodeMarker,
-  encodeSeal,
-  encodeWorker,
-  entryKey,
-  HARD_STATE_KEY,
-  IDENTITY_KEY,
-  indexOfKey,
-  isSameMeta,
-  MARKER_KEY,
-  SEAL_KEY,
-  WORKER_KEY,
-} from "./disk-records.ts";
-import type { DiskRecord, Marker, Seal } from "./disk-records.ts";
-import type { Scan } from "./disk-pages.ts";
+import { type LogBase, WHOLE_LOG } from "../consensus/snapshot.ts";
+import { Damage, isSameMeta } from "./disk-records.ts";
+import type { Begin, Cut, DiskRecord, Marker } from "./disk-records.ts";
 import { EMPTY_DISK } from "./storage.ts";
 import type { DiskImage, DiskWrite } from "./storage.ts";
 
 /** What a write must know of what is stored already. */
 export interface LogState {
-  readonly seal: Seal;
-  readonly hardState: HardState;
-  readonly snapshot: SnapshotMeta | null;
-  /** Of the entries after the base, by index - base.index - 1: the term, and the chain up to and with the entry. */
-  readonly terms: number[];
-  readonly chains: number[];
-}
-
-/** One LMDB transaction. */
-export interface Batch {
-  readonly puts: readonly DiskRecord[];
-  readonly removes: readonly Uint8Array[];
-}
-
-export interface LoadedLog {
-  readonly image: DiskImage;
-  readonly state: LogState;
-  /** What the file of the image's snapshot must hold; null: there is no snapshot. */
-  readonly marker: Marker | null;
-}
-
-/** A new log: one transaction, the first, that holds nothing but the seal. */
-export function emptyLog(logId: string): Batch {
-  const seal: Seal = {
-    logId,
-    transaction: 1,
-    base: WHOLE_LOG,
-    lastIndex: 0,
-    baseChain: 0,
-    chain: 0,
-    identity: 0,
-    hardState: 0,
-    worker: 0,
-    marker: 0,
-  };
-  return { puts: [encodeSeal(seal)], removes: [] };
-}
-
-/**
- * The image of what a scan found, if all of it is there and fits together: every record intact and the
- * one that was written last, entries from the base on without a gap, terms that never fall, and a hard
- * state and a snapshot that fit the log. Throws Damage that names the record.
- */
-export function loadLog(scan: Scan, logId: string): LoadedLog {
-  const singles = new Map<number, DiskRecord>();
-  const ofEntries: (readonly [index: number, record: DiskRecord])[] = [];
-  for (const record of scan.records) {
-    const index = indexOfKey(record.key);
-    if (index !== null) ofEntries.push([index, record]);
-    else if (record.key.length === 1 && record.key[0] !== undefined)
-      singles.set(record.key[0], record);
-    else throw new Damage("it holds a record of an unknown kind");
-  }
-  const found = (key: Uint8Array): DiskRecord | undefined => singles.get(key[0] ?? 0);
-  const sealRecord = found(SEAL_KEY);
-  if (sealRecord === undefined) throw new Damage("its seal is missing");
-  const seal = decodeSeal(sealRecord);
-  const { entries, terms, chains } = loadEntries(seal, ofEntries);
-  const identity = found(IDENTITY_KEY);
-  const hard = found(HARD_STATE_KEY);
-  const worker = found(WORKER_KEY);
-  const marked = found(MARKER_KEY);
-  const marker = marked === undefined ? null : decodeMarker(marked);
-  const image: DiskImage = {
-    identity: identity === undefined ? null : decodeIdentity(identity),
-    hardState: hard === undefined ? EMPTY_DISK.hardState : decodeHardState(hard),
-    snapshot: marker?.meta ?? null,
-    base: seal.base,
-    entries,
-    worker: worker === undefined ? null : decodeWorker(worker),
-  };
-  const last = seal.base.index + entries.length;
-  checkSeal(seal, logId, scan.transaction, last, chains.at(-1) ?? seal.baseChain);
-  checkSealed("the identity", seal.identity, identity);
-  checkSealed("the hard state", seal.hardState, hard);
-  checkSealed("the worker's memory", seal.worker, worker);
-  checkSealed("the snapshot's marker", seal.marker, marked);
-  const { hardState, snapshot } = image;
-  const state: LogState = { seal, hardState, snapshot, terms, chains };
-  const broken = brokenState(state);
-  if (broken !== null) throw new Damage(broken);
-  return { image, state, marker };
-}
-
-/**
- * The transaction that does a write, and the state after it. `saved` is what was saved of the snapshot
- * that the write's cut names; null: nothing. Asserts that the log stays one.
- * Costs O(entries written), with a cut O(entries removed and kept).
- */
-export function planWrite(
-  state: LogState,
-  write: DiskWrite,
-  saved: Marker | null,
-): { batch: Batch; next: LogState } {
-  const { cut, entries } = write;
-  const { base, baseChain, terms, chains } = afterCut(state, cut, saved);
-  const puts = appendTo(base, baseChain, terms, chains, entries);
-  const lastIndex = base.index + terms.length;
-  const hardState = write.hardState ?? state.hardState;
-  const identity = write.identity === null ? null : encodeIdentity(write.identity);
-  const hard = write.hardState === null ? null : encodeHardState(write.hardState);
-  const worker = write.worker === null ? null : encodeWorker(write.worker);
-  const marker = cut === null || saved === null ? null : encodeMarker(saved);
-  for (const record of [identity, hard, worker, marker]) if (record !== null) puts.push(record);
-  const seal: Seal = {
-    logId: state.seal.logId,
-    transaction: state.seal.transaction + 1,
-    base,
-    lastIndex,
-    baseChain,
-    chain: chains.at(-1) ?? baseChain,
-    identity: identity === null ? state.seal.identity : crcOf(identity),
-    hardState: hard === null ? state.seal.hardState : crcOf(hard),
-    worker: worker === null ? state.seal.worker : crcOf(worker),
-    marker: marker === null ? state.seal.marker : crcOf(marker),
-  };
-  puts.push(encodeSeal(seal));
-  const next: LogState = { seal, hardState, snapshot: cut?.meta ?? state.snapshot, terms, chains };
-  const broken = brokenState(next);
-  assert(broken === null, broken ?? "");
-  const removes = removedKeys(state.seal, base.index, lastIndex);
-  return { batch: { puts, removes }, next };
-}
-
-interface Kept {
   readonly base: LogBase;
-  readonly baseChain: number;
+  readonly hardState: HardState;
+  readonly marker: Marker | null;
+  /** Of the entries after the base, by index - base.index - 1. */
   readonly terms: number[];
-  readonly chains: number[];
+  /** Where the entries are, in the order of both. */
+  readonly runs: readonly Run[];
+}
+
+/** The entries from `first` to before the next run's are in this segment. */
+interface Run {
+  readonly segment: number;
+  readonly first: number;
+}
+
+/** What of a record or a write changes the state. */
+interface Change {
+  readonly cut: Cut | null;
+  readonly marker: Marker | null;
+  readonly hardState: HardState | null;
+  readonly entries: readonly Entry[];
+}
+
+/** Of an entry that was in a segment that is gone. */
+const UNKNOWN = -1;
+
+/** The record of a new log, its first. */
+export const FIRST_RECORD: DiskRecord = {
+  begin: { base: WHOLE_LOG, last: 0 },
+  identity: null,
+  hardState: EMPTY_DISK.hardState,
+  cut: null,
+  marker: null,
+  worker: null,
+  entries: [],
+};
+
+/** What of the image a segment's first record repeats; the rest of that is in the state. */
+export type Kept = Pick<DiskImage, "identity" | "worker">;
+
+/** The record of a write. `saved` is what was saved of the snapshot that the write's cut names. */
+export function recordOf(write: DiskWrite, saved: Marker | null): DiskRecord {
+  const { identity, hardState, cut, worker, entries } = write;
+  return { begin: null, identity, hardState, cut, marker: saved, worker, entries };
+}
+
+/**
+ * The same as the first record of a segment: with it, older segments without live entries can go. `begin`
+ * is of the state before it, the rest of what was after it.
+ */
+export function beginningOf(
+  record: DiskRecord,
+  begin: Begin,
+  { hardState, marker }: LogState,
+  { identity, worker }: Kept,
+): DiskRecord {
+  return { ...record, begin, identity, hardState, marker, worker };
+}
+
+/**
+ * The state after a change, which takes over the array `terms`; a string: why it would not be a log any
+ * more. On disk that is damage, in a write a bug. The entries' segment is known later: see `placed`.
+ * Costs O(entries of the change), with a cut O(entries kept).
+ */
+export function stateAfter(state: LogState, change: Change): LogState | string {
+  const kept = afterCut(state, change);
+  if (typeof kept === "string") return kept;
+  const { base, terms } = kept;
+  const wrong = append(base, terms, change.entries);
+  if (wrong !== null) return wrong;
+  const next: LogState = {
+    base,
+    hardState: change.hardState ?? state.hardState,
+    marker: change.marker ?? state.marker,
+    terms,
+    runs: state.runs,
+  };
+  return brokenState(next) ?? next;
+}
+
+/** The state, once its last change is in that segment. */
+export function placed(state: LogState, { cut, entries }: Change, segment: number): LogState {
+  const first = entries[0]?.index;
+  const runs = cut?.dropLog === true ? [] : [...state.runs];
+  if (first !== undefined) {
+    while ((runs.at(-1)?.first ?? 0) >= first) runs.pop();
+    if (runs.at(-1)?.segment !== segment) runs.push({ segment, first });
+  }
+  while (runs.length > 0 && (runs[1]?.first ?? lastOf(state) + 1) <= state.base.index + 1)
+    runs.shift();
+  return { ...state, runs };
+}
+
+/** The oldest segment with a live entry; null: there is none. */
+export function oldestOf(state: LogState): number | null {
+  return state.runs[0]?.segment ?? null;
+}
+
+/** Makes an image of records, in their order, the first of them the first of its segment. */
+export class Replay {
+  #state: LogState | null = null;
+  #entries: (Entry | null)[] = [];
+  #kept: Kept = { identity: null, worker: null };
+
+  /** Throws Damage. */
+  add(record: DiskRecord, segment: number): void {
+    const { begin, entries, cut, marker } = record;
+    const state = this.#state ?? this.#started(record);
+    if (begin !== null && (begin.base.index !== state.base.index || begin.last !== lastOf(state)))
+      throw new Damage(`segment ${segment} does not go on from the one before it`);
+    if (cut !== null && marker === null) throw new Damage("a cut names no snapshot");
+    const base = state.base.index;
+    const next = stateAfter(state, record);
+    if (typeof next === "string") throw new Damage(next);
+    this.#state = placed(next, record, segment);
+    if (cut !== null)
+      this.#entries = cut.dropLog ? [] : this.#entries.slice(next.base.index - base);
+    const first = entries[0]?.index;
+    if (first !== undefined) this.#entries.length = first - next.base.index - 1;
+    for (const entry of entries) this.#entries.push(entry);
+    const { identity, worker } = record;
+    this.#kept = { identity: identity ?? this.#kept.identity, worker: worker ?? this.#kept.worker };
+  }
+
+  /** Throws Damage when an entry is not there. */
+  end(): { image: DiskImage; state: LogState } {
+    const state = this.#state;
+    if (state === null) throw new Damage("it is empty");
+    const { base, hardState, marker } = state;
+    const entries = this.#entries.map((entry, at) => {
+      if (entry === null) throw new Damage(`entry ${base.index + 1 + at} is missing`);
+      return entry;
+    });
+    const snapshot = marker?.meta ?? null;
+    return { image: { ...this.#kept, hardState, snapshot, base, entries }, state };
+  }
+
+  /** The state before the oldest record that there is. Its entries may all be dead by now. */
+  #started({ begin, hardState, marker }: DiskRecord): LogState {
+    if (begin === null || hardState === null)
+      throw new Damage("its oldest segment does not say what was before it");
+    const { base, last } = begin;
+    const count = last - base.index;
+    if (count < 0) throw new Damage("its oldest segment says what cannot be");
+    this.#entries = Array.from({ length: count }, () => null);
+    return {
+      base,
+      hardState,
+      marker,
+      terms: Array.from({ length: count }, () => UNKNOWN),
+      runs: [],
+    };
+  }
+}
+
+interface Rest {
+  readonly base: LogBase;
+  readonly terms: number[];
 }
 
 /** What a cut leaves of the log. */
-function afterCut(state: LogState, cut: LogCut | null, saved: Marker | null): Kept {
-  const { seal, terms, chains } = state;
-  if (cut === null) return { base: seal.base, baseChain: seal.baseChain, terms, chains };
-  const { meta, base, dropLog } = cut;
+function afterCut(state: LogState, { cut, marker }: Change): Rest | string {
+  const { base, terms } = state;
+  if (cut === null) return { base, terms };
+  if (marker === null) return "a cut needs a snapshot that was saved";
+  const { meta } = marker;
   const name = `the snapshot of entry ${meta.index}`;
-  assert(saved !== null && isSameMeta(saved.meta, meta), `${name} was not saved`);
-  assert(meta.index >= (state.snapshot?.index ?? 0), `${name} is older than the one before it`);
-  assert(base.index >= seal.base.index, `the log begins after ${seal.base.index} already`);
-  if (dropLog) {
-    assert(
-      base.index === meta.index && base.term === meta.term,
-      "a dropped log goes on after its snapshot",
-    );
-    assert(meta.index >= state.hardState.commit, `${name} would drop committed entries`);
-    return { base, baseChain: 0, terms: [], chains: [] };
+  if (meta.index < (state.marker?.meta.index ?? 0))
+    return `${name} is older than the one before it`;
+  if (cut.base.index < base.index) return `the log begins after ${base.index} already`;
+  if (cut.dropLog) {
+    if (cut.base.index !== meta.index || cut.base.term !== meta.term)
+      return "a dropped log goes on after its snapshot";
+    return { base: cut.base, terms: [] };
   }
-  const gone = base.index - seal.base.index;
-  assert(gone <= terms.length, `the log ends before its new base ${base.index}`);
-  assert(base.term === termOf(state, base.index), `entry ${base.index} has another term`);
-  const baseChain = gone === 0 ? seal.baseChain : present(chains[gone - 1], "one a term");
-  return { base, baseChain, terms: terms.slice(gone), chains: chains.slice(gone) };
+  const gone = cut.base.index - base.index;
+  if (gone > terms.length) return `the log ends before its new base ${cut.base.index}`;
+  if (!hasTerm(state, cut.base.index, cut.base.term))
+    return `entry ${cut.base.index} has another term`;
+  return { base: cut.base, terms: terms.slice(gone) };
 }
 
-/** Lets the entries replace everything from their first index on, and gives their records. */
-function appendTo(
-  base: LogBase,
-  baseChain: number,
-  terms: number[],
-  chains: number[],
-  entries: readonly Entry[],
-): DiskRecord[] {
+/** Lets the entries replace everything from their first index on; says why they cannot. */
+function append(base: LogBase, terms: number[], entries: readonly Entry[]): string | null {
+  const [head] = entries;
+  if (head === undefined) return null;
   const last = base.index + terms.length;
-  const first = entries[0]?.index ?? last + 1;
-  assert(
-    first > base.index && first <= last + 1,
-    `the write starts at entry ${first}, but the log goes from ${base.index + 1} to ${last}`,
-  );
-  terms.length = first - base.index - 1;
-  chains.length = terms.length;
-  return entries.map((entry) => {
+  if (head.index <= base.index || head.index > last + 1)
+    return `the write starts at entry ${head.index}, but the log goes from ${base.index + 1} to ${last}`;
+  terms.length = head.index - base.index - 1;
+  let term = terms.at(-1) ?? base.term;
+  for (const entry of entries) {
     const before = base.index + terms.length;
-    assert(entry.index === before + 1, `entry ${entry.index} follows entry ${before}`);
-    assert(
-      entry.term >= (terms.at(-1) ?? base.term),
-      `entry ${entry.index} has a lower term than the one before it`,
-    );
-    const record = encodeEntry(entry);
-    chains.push(chainAfter(chains.at(-1) ?? baseChain, crcOf(record)));
-    terms.push(entry.term);
-    return record;
-  });
-}
-
-/** The entries of the old log that are not in the new one, which goes from `base` + 1 to `last`. */
-function removedKeys(old: Seal, base: number, last: number): Uint8Array[] {
-  const keys: Uint8Array[] = [];
-  const before = Math.min(base, old.lastIndex);
-  for (let index = old.base.index + 1; index <= before; index++) keys.push(entryKey(index));
-  for (let index = Math.max(last, base) + 1; index <= old.lastIndex; index++)
-    keys.push(entryKey(index));
-  return keys;
-}
-
-function loadEntries(
-  seal: Seal,
-  records: readonly (readonly [index: number, record: DiskRecord])[],
-): { entries: Entry[]; terms: number[]; chains: number[] } {
-  const { base, baseChain } = seal;
-  const entries: Entry[] = [];
-  const terms: number[] = [];
-  const chains: number[] = [];
-  for (const [index, record] of records) {
-    if (index <= base.index)
-      throw new Damage(`entry ${index} is there, but the log begins after entry ${base.index}`);
-    const expected = base.index + entries.length + 1;
-    if (index !== expected)
-      throw new Damage(`entry ${expected} is missing: entry ${index} comes after ${expected - 1}`);
-    const entry = decodeEntry(index, record);
-    if (entry.term < (terms.at(-1) ?? base.term)) {
-      throw new Damage(
-        `entry ${index} has term ${entry.term}, lower than that of the entry before it`,
-      );
-    }
-    entries.push(entry);
-    terms.push(entry.term);
-    chains.push(chainAfter(chains.at(-1) ?? baseChain, crcOf(record)));
+    if (entry.index !== before + 1) return `entry ${entry.index} follows entry ${before}`;
+    if (entry.term < term) return `entry ${entry.index} has a lower term than the one before it`;
+    ({ term } = entry);
+    terms.push(term);
   }
-  return { entries, terms, chains };
+  return null;
 }
 
-function checkSeal(
-  seal: Seal,
-  logId: string,
-  transaction: number,
-  lastIndex: number,
-  chain: number,
-): void {
-  if (seal.logId !== logId)
-    throw new Damage("it is not the log that belongs to this data folder (log.id differs)");
-  if (seal.transaction !== transaction) {
-    throw new Damage(
-      `it holds the state of transaction ${seal.transaction}, but ${transaction} is the last`,
-    );
-  }
-  if (seal.lastIndex !== lastIndex)
-    throw new Damage(`it ends at entry ${lastIndex}, but entry ${seal.lastIndex} was written`);
-  if (seal.chain !== chain)
-    throw new Damage(`an entry up to ${lastIndex} is an older version of itself`);
-}
-
-function checkSealed(what: string, crc: number, record: DiskRecord | undefined): void {
-  if (record === undefined && crc !== 0) throw new Damage(`${what} is missing`);
-  if (record !== undefined && crcOf(record) !== crc)
-    throw new Damage(`${what} is an older version of itself`);
-}
-
-/** What is wrong with a log that must never be: on disk it is damage, in a write a bug. */
+/** What is wrong with a log that must never be. */
 function brokenState(state: LogState): string | null {
-  const { seal, hardState, snapshot, terms } = state;
-  const { base } = seal;
-  const last = base.index + terms.length;
+  const { base, hardState, marker, terms } = state;
+  const last = lastOf(state);
   const lastTerm = terms.at(-1) ?? base.term;
   if (hardState.commit > last)
     return `entry ${hardState.commit} was committed, but the log ends at entry ${last}`;
   if (hardState.term < lastTerm)
     return `the hard state's term ${hardState.term} is lower than that of entry ${last}, ${lastTerm}`;
-  if (snapshot === null) {
+  if (marker === null) {
     if (base.index === 0 && base.term === 0) return null;
     return `the log begins after entry ${base.index}, but there is no snapshot`;
   }
-  const { index, term } = snapshot;
+  const { index, term } = marker.meta;
   const name = `the snapshot of entry ${index}`;
   if (base.index > index) return `${name} ends before the log begins, after entry ${base.index}`;
   if (hardState.commit < index)
     return `${name} holds more than was committed, entry ${hardState.commit}`;
-  if (termOf(state, index) !== term) return `${name} has another term than that entry`;
+  if (!hasTerm(state, index, term)) return `${name} has another term than that entry`;
   return null;
 }
 
-/** The term of an entry, or of the base; null: the log does not have it. */
-function termOf({ seal, terms }: LogState, index: number): number | null {
-  const { base } = seal;
-  return index === base.index ? base.term : (terms[index - base.index - 1] ?? null);
+/** Whether the entry at an index, or the base, has that term; said also of one whose term is not known. */
+function hasTerm({ base, terms }: LogState, index: number, term: number): boolean {
+  const found = index === base.index ? base.term : terms[index - base.index - 1];
+  return found === term || found === UNKNOWN;
+}
+
+/** The index of the last entry. */
+export function lastOf({ base, terms }: LogState): number {
+  return base.index + terms.length;
+}
+
+/** Why a write cannot cut to its snapshot as it was saved; null: it can, or cuts nothing. */
+export function wrongCut(state: LogState, write: DiskWrite, saved: Marker | null): string | null {
+  if (write.cut === null) return null;
+  const { meta, dropLog } = write.cut;
+  if (saved === null || !isSameMeta(saved.meta, meta))
+    return `the snapshot of entry ${meta.index} was not saved`;
+  if (dropLog && meta.index < state.hardState.commit)
+    return `the snapshot of entry ${meta.index} would drop committed entries`;
+  return null;
 }

@@ -5,40 +5,44 @@ import type { WorkerMemory } from "../runtime/worker-memory.ts";
 import type { Identity, SnapshotSum } from "./storage.ts";
 
 /**
- * The records of the disk, as bytes. A record is a key and a value; the value is a CRC-32 over key and
- * body, then the body, so that a record that is moved to another key is as damaged as one with a flipped
- * bit. Integers are big-endian: the order of the keys is the order of the log.
+ * What a record of the log says, as bytes. A record is what one write changes: parts of a kind and a
+ * length, each kind at most once. Integers are little-endian. Checksums are the frame's: disk-frames.ts.
+ *
+ *     kind u32, length u32, body
+ *
+ *     1 begin        base index u64, base term u64, last index u64
+ *     2 identity     JSON
+ *     3 hard state   term u64, vote u64, commit u64
+ *     4 worker       JSON
+ *     5 marker       JSON
+ *     6 cut          base index u64, base term u64, dropped u64 (1: nothing of the log stays)
+ *     7 entries      first index u64, then of each: length of its data u32, kind u32, term u64, data
  */
 export interface DiskRecord {
-  readonly key: Uint8Array;
-  readonly value: Uint8Array;
+  /** In the first record of a segment; it then holds all other parts that there are, changed or not. */
+  readonly begin: Begin | null;
+  readonly identity: Identity | null;
+  readonly hardState: HardState | null;
+  readonly cut: Cut | null;
+  /** Of the snapshot that the cut names. */
+  readonly marker: Marker | null;
+  readonly worker: WorkerMemory | null;
+  readonly entries: readonly Entry[];
 }
 
-/**
- * The record that every write renews: it binds all others together, since a CRC alone cannot tell an
- * intact record from an intact older version of it.
- */
-export interface Seal {
-  /** Random, given once; the file `log.id` beside the log holds it too. */
-  readonly logId: string;
-  /** The number of the LMDB transaction that wrote it. */
-  readonly transaction: number;
+/** The log before the first record of a segment: what older segments hold, if they are still there. */
+export interface Begin {
   readonly base: LogBase;
-  readonly lastIndex: number;
-  /**
-   * A CRC over the CRCs of the entries in order, up to the base and up to lastIndex. The first lets the
-   * second live through a cut; it begins again with 0 after a cut that drops the log.
-   */
-  readonly baseChain: number;
-  readonly chain: number;
-  /** The CRCs of these records; 0: there is none. */
-  readonly identity: number;
-  readonly hardState: number;
-  readonly worker: number;
-  readonly marker: number;
+  readonly last: number;
 }
 
-/** The record that makes a snapshot count: the node begins from the file with just that content. */
+/** See LogCut, whose snapshot is in the marker. */
+export interface Cut {
+  readonly base: LogBase;
+  readonly dropLog: boolean;
+}
+
+/** What makes a snapshot count: the node begins from the file with just that content. */
 export interface Marker {
   readonly meta: SnapshotMeta;
   readonly sum: SnapshotSum;
@@ -49,119 +53,93 @@ export class Damage extends Error {
   override name = "Damage";
 }
 
-// The entries come last, so that a growing log appends to the last page only.
-export const SEAL_KEY: Uint8Array = Uint8Array.of(1);
-export const HARD_STATE_KEY: Uint8Array = Uint8Array.of(2);
-export const IDENTITY_KEY: Uint8Array = Uint8Array.of(3);
-export const WORKER_KEY: Uint8Array = Uint8Array.of(4);
-export const MARKER_KEY: Uint8Array = Uint8Array.of(5);
-const ENTRY_PREFIX = 6;
-const ENTRY_KEY_BYTES = 9;
+/** A record on its way into the log. */
+export interface EncodedRecord {
+  readonly bytes: number;
+  /** Writes that many bytes. Each entry's data is copied here, once. */
+  put(into: Buffer, at: number): void;
+}
 
-const CRC_BYTES = 4;
+const BEGIN = 1;
+const IDENTITY = 2;
+const HARD_STATE = 3;
+const WORKER = 4;
+const MARKER = 5;
+const CUT = 6;
+const ENTRIES = 7;
+
+const PART_BYTES = 8;
 const INTEGER_BYTES = 8;
-const LOG_ID_BYTES = 16;
+const THREE_INTEGERS = 3 * INTEGER_BYTES;
+const ENTRY_BYTES = 16;
 const KINDS: readonly EntryKind[] = ["normal", "conf"];
 const TWO_32 = 2 ** 32;
 
-/** The key of the entry at `index` (from 1). */
-export function entryKey(index: number): Uint8Array {
-  const key = Buffer.allocUnsafe(ENTRY_KEY_BYTES);
-  key[0] = ENTRY_PREFIX;
-  putInteger(key, 1, index);
-  return key;
+/** A record as bytes, in two steps: how many, and then into their place. */
+export function encodeRecord(record: DiskRecord): EncodedRecord {
+  const { begin, identity, hardState, cut, marker, worker, entries } = record;
+  const numbers: (readonly [kind: number, values: readonly number[]])[] = [];
+  if (begin !== null) numbers.push([BEGIN, [begin.base.index, begin.base.term, begin.last]]);
+  if (hardState !== null)
+    numbers.push([HARD_STATE, [hardState.term, hardState.vote, hardState.commit]]);
+  if (cut !== null) numbers.push([CUT, [cut.base.index, cut.base.term, cut.dropLog ? 1 : 0]]);
+  const texts: (readonly [kind: number, text: Buffer])[] = [];
+  if (identity !== null) texts.push([IDENTITY, Buffer.from(JSON.stringify(identity))]);
+  if (worker !== null) texts.push([WORKER, Buffer.from(JSON.stringify(worker))]);
+  if (marker !== null) texts.push([MARKER, Buffer.from(textOfMarker(marker))]);
+  let bytes = numbers.length * (PART_BYTES + THREE_INTEGERS);
+  for (const [, text] of texts) bytes += PART_BYTES + text.length;
+  const entriesBytes = bytesOf(entries);
+  if (entries.length > 0) bytes += PART_BYTES + entriesBytes;
+  return {
+    bytes,
+    put: (into, from) => {
+      let at = from;
+      for (const [kind, values] of numbers) {
+        at = putPart(into, at, kind, THREE_INTEGERS);
+        for (const value of values) at = putInteger(into, at, value);
+      }
+      for (const [kind, text] of texts) {
+        at = putPart(into, at, kind, text.length);
+        at += text.copy(into, at);
+      }
+      if (entries.length > 0) putEntries(into, putPart(into, at, ENTRIES, entriesBytes), entries);
+    },
+  };
 }
 
-/** The index in an entry's key; null: not the key of an entry. */
-export function indexOfKey(key: Uint8Array): number | null {
-  if (key.length !== ENTRY_KEY_BYTES || key[0] !== ENTRY_PREFIX) return null;
-  return takeInteger(key, 1);
+/** The inverse of encodeRecord. The entries' data are copies. Throws Damage. */
+export function decodeRecord(bytes: Buffer): DiskRecord {
+  const parts = new Map<number, Buffer>();
+  for (let at = 0; at < bytes.length;) {
+    if (at + PART_BYTES > bytes.length) throw new Damage("a record is cut off");
+    const kind = bytes.readUInt32LE(at);
+    const end = at + PART_BYTES + bytes.readUInt32LE(at + 4);
+    if (end > bytes.length) throw new Damage("a record is cut off");
+    if (kind < BEGIN || kind > ENTRIES || parts.has(kind))
+      throw new Damage("a record holds a part of an unknown kind");
+    parts.set(kind, bytes.subarray(at + PART_BYTES, end));
+    at = end;
+  }
+  const begin = numbersOf(parts.get(BEGIN));
+  const hard = numbersOf(parts.get(HARD_STATE));
+  const cut = numbersOf(parts.get(CUT));
+  return {
+    begin: begin && { base: { index: begin[0], term: begin[1] }, last: begin[2] },
+    identity: jsonOf("the identity", parts.get(IDENTITY), isIdentity),
+    hardState: hard && { term: hard[0], vote: hard[1], commit: hard[2] },
+    cut: cut && { base: { index: cut[0], term: cut[1] }, dropLog: cut[2] === 1 },
+    marker: jsonOf("the snapshot's marker", parts.get(MARKER), isMarker),
+    worker: jsonOf("the worker's memory", parts.get(WORKER), isWorkerMemory),
+    entries: entriesOf(parts.get(ENTRIES)),
+  };
 }
 
-/** The CRC that a record's value begins with. */
-export function crcOf(record: DiskRecord): number {
-  return view(record.value).getUint32(0);
-}
-
-/** The chain up to an entry, from the chain up to its predecessor (0 before the first) and its CRC. */
-export function chainAfter(previous: number, entryCrc: number): number {
-  const bytes = Buffer.allocUnsafe(CRC_BYTES);
-  bytes.writeUInt32BE(entryCrc);
+/** The sum of a snapshot's chunks up to one, from that of those before it (0 before the first) and its CRC. */
+export function chainAfter(previous: number, chunkCrc: number): number {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32BE(chunkCrc);
   return crc32(bytes, previous);
-}
-
-/** Entries are stored as they are: term, kind, data. */
-export function encodeEntry(entry: Entry): DiskRecord {
-  const body = room(INTEGER_BYTES + 1 + entry.data.length);
-  putInteger(body, CRC_BYTES, entry.term);
-  body[CRC_BYTES + INTEGER_BYTES] = KINDS.indexOf(entry.kind);
-  body.set(entry.data, CRC_BYTES + INTEGER_BYTES + 1);
-  return sealed(entryKey(entry.index), body);
-}
-
-/** Throws Damage that names the index. The data is a copy: the record's bytes may be reused. */
-export function decodeEntry(index: number, record: DiskRecord): Entry {
-  const body = bodyOf(`entry ${String(index)}`, record);
-  const kind = KINDS[body[INTEGER_BYTES] ?? KINDS.length];
-  if (kind === undefined) throw new Damage(`entry ${String(index)} is of an unknown kind`);
-  return {
-    term: takeInteger(body, 0),
-    index,
-    kind,
-    data: new Uint8Array(body.subarray(INTEGER_BYTES + 1)),
-  };
-}
-
-export function encodeHardState(state: HardState): DiskRecord {
-  const body = room(3 * INTEGER_BYTES);
-  putInteger(body, CRC_BYTES, state.term);
-  putInteger(body, CRC_BYTES + INTEGER_BYTES, state.vote);
-  putInteger(body, CRC_BYTES + 2 * INTEGER_BYTES, state.commit);
-  return sealed(HARD_STATE_KEY, body);
-}
-
-/** Throws Damage. */
-export function decodeHardState(record: DiskRecord): HardState {
-  const body = bodyOf("the hard state", record);
-  if (body.length !== 3 * INTEGER_BYTES) throw new Damage("the hard state has a wrong length");
-  return {
-    term: takeInteger(body, 0),
-    vote: takeInteger(body, INTEGER_BYTES),
-    commit: takeInteger(body, 2 * INTEGER_BYTES),
-  };
-}
-
-export function encodeIdentity(identity: Identity): DiskRecord {
-  return encodeText(IDENTITY_KEY, JSON.stringify(identity));
-}
-
-/** Throws Damage. */
-export function decodeIdentity(record: DiskRecord): Identity {
-  const value = parse("the identity", textOf("the identity", record));
-  if (!isIdentity(value)) throw new Damage("the identity is not one");
-  return value;
-}
-
-export function encodeWorker(worker: WorkerMemory): DiskRecord {
-  return encodeText(WORKER_KEY, JSON.stringify(worker));
-}
-
-/** Throws Damage. */
-export function decodeWorker(record: DiskRecord): WorkerMemory {
-  const what = "the worker's memory";
-  const value = parse(what, textOf(what, record));
-  if (!isWorkerMemory(value)) throw new Damage(`${what} is not one`);
-  return value;
-}
-
-export function encodeMarker(marker: Marker): DiskRecord {
-  return encodeText(MARKER_KEY, textOfMarker(marker));
-}
-
-/** Throws Damage. */
-export function decodeMarker(record: DiskRecord): Marker {
-  const what = "the snapshot's marker";
-  return markerOfText(what, textOf(what, record));
 }
 
 /** A marker as it stands in its record and at the end of a snapshot's file; equal markers have equal texts. */
@@ -179,59 +157,6 @@ export function markerOfText(what: string, text: string): Marker {
 /** Whether two metas say the same. */
 export function isSameMeta(one: SnapshotMeta, other: SnapshotMeta): boolean {
   return JSON.stringify(plainMeta(one)) === JSON.stringify(plainMeta(other));
-}
-
-const SEAL_INTEGERS = 4;
-const SEAL_CRCS = 6;
-const SEAL_BYTES = LOG_ID_BYTES + SEAL_INTEGERS * INTEGER_BYTES + SEAL_CRCS * CRC_BYTES;
-
-export function encodeSeal(seal: Seal): DiskRecord {
-  const body = room(SEAL_BYTES);
-  let at = CRC_BYTES;
-  at += body.write(seal.logId, at, LOG_ID_BYTES, "hex");
-  for (const value of [seal.transaction, seal.base.index, seal.base.term, seal.lastIndex]) {
-    putInteger(body, at, value);
-    at += INTEGER_BYTES;
-  }
-  const { baseChain, chain, identity, hardState, worker, marker } = seal;
-  for (const crc of [baseChain, chain, identity, hardState, worker, marker])
-    at = body.writeUInt32BE(crc, at);
-  return sealed(SEAL_KEY, body);
-}
-
-/** Throws Damage. */
-export function decodeSeal(record: DiskRecord): Seal {
-  const body = bodyOf("the seal", record);
-  if (body.length !== SEAL_BYTES) throw new Damage("the seal has a wrong length");
-  const integer = (number: number): number =>
-    takeInteger(body, LOG_ID_BYTES + number * INTEGER_BYTES);
-  const bytes = view(body);
-  const crc = (number: number): number =>
-    bytes.getUint32(LOG_ID_BYTES + SEAL_INTEGERS * INTEGER_BYTES + number * CRC_BYTES);
-  return {
-    logId: Buffer.from(body.subarray(0, LOG_ID_BYTES)).toString("hex"),
-    transaction: integer(0),
-    base: { index: integer(1), term: integer(2) },
-    lastIndex: integer(3),
-    baseChain: crc(0),
-    chain: crc(1),
-    identity: crc(2),
-    hardState: crc(3),
-    worker: crc(4),
-    marker: crc(5),
-  };
-}
-
-function encodeText(key: Uint8Array, text: string): DiskRecord {
-  const bytes = Buffer.from(text);
-  const body = room(bytes.length);
-  body.set(bytes, CRC_BYTES);
-  return sealed(key, body);
-}
-
-/** The text in a record. Throws Damage. */
-function textOf(what: string, record: DiskRecord): string {
-  return Buffer.from(bodyOf(what, record)).toString();
 }
 
 function parse(what: string, text: string): unknown {
@@ -282,42 +207,77 @@ function plainMeta({ index, term, membership }: SnapshotMeta): SnapshotMeta {
   return { index, term, membership: { voters, outgoing, learners, learnersNext } };
 }
 
-/** Bytes for a CRC and a body of that length. */
-function room(bodyBytes: number): Buffer {
-  return Buffer.allocUnsafe(CRC_BYTES + bodyBytes);
+function bytesOf(entries: readonly Entry[]): number {
+  let bytes = INTEGER_BYTES;
+  for (const { data } of entries) bytes += ENTRY_BYTES + data.length;
+  return bytes;
 }
 
-function sealed(key: Uint8Array, value: Buffer): DiskRecord {
-  value.writeUInt32BE(crc32(value.subarray(CRC_BYTES), crc32(key)));
-  return { key, value };
+/** Entries are stored as they are: their indices follow from the first. */
+function putEntries(into: Buffer, from: number, entries: readonly Entry[]): void {
+  let at = putInteger(into, from, entries[0]?.index ?? 0);
+  for (const { term, kind, data } of entries) {
+    at = into.writeUInt32LE(data.length, at);
+    at = into.writeUInt32LE(KINDS.indexOf(kind), at);
+    at = putInteger(into, at, term);
+    into.set(data, at);
+    at += data.length;
+  }
 }
 
-/** What follows the CRC; throws Damage when it does not match. */
-function bodyOf(what: string, record: DiskRecord): Uint8Array {
-  if (record.value.length < CRC_BYTES) throw new Damage(`${what} is cut off`);
-  const body = record.value.subarray(CRC_BYTES);
-  if (crcOf(record) !== crc32(body, crc32(record.key)))
-    throw new Damage(`${what} fails its checksum`);
-  return body;
+function entriesOf(body: Buffer | undefined): Entry[] {
+  if (body === undefined) return [];
+  const entries: Entry[] = [];
+  const first = takeInteger(body, 0);
+  for (let at = INTEGER_BYTES; at < body.length;) {
+    const index = first + entries.length;
+    if (at + ENTRY_BYTES > body.length) throw new Damage(`entry ${index} is cut off`);
+    const kind = KINDS[body.readUInt32LE(at + 4)];
+    const end = at + ENTRY_BYTES + body.readUInt32LE(at);
+    if (kind === undefined) throw new Damage(`entry ${index} is of an unknown kind`);
+    if (end > body.length) throw new Damage(`entry ${index} is cut off`);
+    const data = new Uint8Array(body.subarray(at + ENTRY_BYTES, end));
+    entries.push({ term: takeInteger(body, at + 8), index, kind, data });
+    at = end;
+  }
+  return entries;
 }
 
-/** Non-negative safe integers only; two words, as BigInt costs more than the rest of a record. */
-function putInteger(bytes: Uint8Array, at: number, value: number): void {
-  if (!Number.isSafeInteger(value) || value < 0)
-    throw new RangeError(`not an index or a term: ${String(value)}`);
-  const words = view(bytes);
-  words.setUint32(at, Math.floor(value / TWO_32));
-  words.setUint32(at + 4, value % TWO_32);
+function putPart(into: Buffer, at: number, kind: number, length: number): number {
+  return into.writeUInt32LE(length, into.writeUInt32LE(kind, at));
 }
 
-function takeInteger(bytes: Uint8Array, at: number): number {
-  if (bytes.length < at + INTEGER_BYTES) throw new Damage("a record is cut off");
-  const words = view(bytes);
-  const value = words.getUint32(at) * TWO_32 + words.getUint32(at + 4);
-  if (!Number.isSafeInteger(value)) throw new Damage("a record holds a number out of range");
+function numbersOf(body: Buffer | undefined): readonly [number, number, number] | null {
+  if (body === undefined) return null;
+  if (body.length !== THREE_INTEGERS) throw new Damage("a record's part has a wrong length");
+  return [
+    takeInteger(body, 0),
+    takeInteger(body, INTEGER_BYTES),
+    takeInteger(body, 2 * INTEGER_BYTES),
+  ];
+}
+
+function jsonOf<T>(
+  what: string,
+  body: Buffer | undefined,
+  is: (value: unknown) => value is T,
+): T | null {
+  if (body === undefined) return null;
+  const value = parse(what, body.toString());
+  if (!is(value)) throw new Damage(`${what} is not one`);
   return value;
 }
 
-function view(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** Non-negative safe integers only; two words, as BigInt costs more than the rest of a record. */
+function putInteger(into: Buffer, at: number, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new RangeError(`not an index or a term: ${String(value)}`);
+  return into.writeUInt32LE(Math.floor(value / TWO_32), into.writeUInt32LE(value % TWO_32, at));
+}
+
+function takeInteger(bytes: Buffer, at: number): number {
+  if (at + INTEGER_BYTES > bytes.length) throw new Damage("a record is cut off");
+  const value = bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * TWO_32;
+  if (!Number.isSafeInteger(value)) throw new Damage("a record holds a number out of range");
+  return value;
 }

@@ -22,12 +22,12 @@ import type { SnapshotInbox, SnapshotSum } from "./storage.ts";
  * never replace the one that the log's marker names by another content. A snapshot counts when a write
  * of the log names it in its marker; the files of older ones go after that write. So wherever a crash
  * strikes, the marker's file is there, and all others are removed at the next start. Seen with strace as
- * in disk-store.ts, around saveSnapshot and a write with a cut:
+ * in disk-segments.ts, around saveSnapshot and a write with a cut:
  *
  *     pwrite64(26, header); pwritev(26, chunk) …; pwritev(26, marker)
  *     fsync(26); rename("1.new", "2-1-2-f3b8469f.snapshot"); openat("snapshots") = 26; fsync(26)
  *     write(1, "-- save resolved, cut called")
- *     writev(23, pages); fdatasync(23); pwrite64(24, meta page, O_DSYNC)
+ *     pwrite64(22, the record, O_DSYNC)
  *     write(1, "-- cut resolved")
  *     unlink("1-1-2-f3b8469f.snapshot")
  */

@@ -1,32 +1,41 @@
-import { closeSync, existsSync, fstatSync, fsyncSync, openSync, readSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { SnapshotId, SnapshotMeta } from "../consensus/snapshot.ts";
+import { assert } from "../lib/assert.ts";
 import type { DataDir } from "./data-dir.ts";
 import { damaged, KEY_FILE, LOG_FOLDER, unwritable } from "./data-dir.ts";
-import { loadLog, planWrite } from "./disk-log.ts";
-import type { LogState } from "./disk-log.ts";
-import { scanPages } from "./disk-pages.ts";
-import type { PageSource } from "./disk-pages.ts";
-import { Damage, encodeSeal } from "./disk-records.ts";
+import {
+  beginningOf,
+  lastOf,
+  oldestOf,
+  placed,
+  recordOf,
+  Replay,
+  stateAfter,
+  wrongCut,
+} from "./disk-log.ts";
+import type { Kept, LogState } from "./disk-log.ts";
+import { Damage, encodeRecord } from "./disk-records.ts";
 import type { Marker } from "./disk-records.ts";
+import { readSegments, Segments } from "./disk-segments.ts";
+import type { Tail } from "./disk-segments.ts";
 import { SnapshotFolder } from "./disk-snapshots.ts";
-import { DATA_FILE, openStore } from "./disk-store.ts";
-import type { Store } from "./disk-store.ts";
 import { FailStop } from "./fail-stop.ts";
 import type { Disk, DiskImage, DiskWrite, SnapshotInbox, SnapshotSum } from "./storage.ts";
 
 /**
- * The disk port over LMDB. Each write is one LMDB transaction, done off the main thread, so that the event
- * loop lives through a stalled disk. How a write is made durable: disk-store.ts; how damage is told from
- * a sound log: disk-pages.ts (the file), disk-log.ts (the records). Snapshots are files beside the log:
+ * The disk port over a write-ahead log. Each write is one record and one synced write to a file, done off
+ * the main thread, so that the event loop lives through a stalled disk. The bytes of a record and how a torn
+ * one is told from a damaged one: disk-frames.ts; what a record says: disk-records.ts; what the records
+ * come to: disk-log.ts; the files: disk-segments.ts. Snapshots are files beside the log:
  * disk-snapshots.ts (which there are), disk-snapshot-file.ts (one of them). The order that makes them
- * safe: the file is durable, then one transaction marks it and cuts the log, then older files go.
+ * safe: the file is durable, then one record marks it and cuts the log, then older files go.
  *
- * A torn tail needs no repair: LMDB writes a transaction to unused pages and lets the meta page point to
- * them last, so an unfinished one was never there. Whatever else does not fit is damage, and nothing is
+ * Only the last record can be torn: one write is in flight at a time. A torn one was never acknowledged; it
+ * is cleared away before anything else is written. Whatever else does not fit is damage, and nothing is
  * ever cut off: what it would lose may have been acknowledged. What no check on this disk can find is an
- * older state that is whole in itself: a disk that lost the last synced write of a meta page, or an old
- * copy of the folder put back in its place. A data folder must never be restored.
+ * older state that is whole in itself: a disk that lost the last synced write, or a sector of it, so that
+ * zeros are there again, or an old copy of the folder put back. A data folder must never be restored.
  */
 export interface OpenDisk {
   readonly disk: Disk;
@@ -39,7 +48,7 @@ export interface OpenDisk {
  * stays locked until the caller releases it.
  */
 export async function openDisk(dir: DataDir): Promise<OpenDisk> {
-  const { image, state, marker } = readLog(dir);
+  const { image, state, tail } = readLog(dir);
   if (image.identity !== null && !existsSync(join(dir.path, KEY_FILE))) {
     throw damaged(
       dir.path,
@@ -47,30 +56,35 @@ export async function openDisk(dir: DataDir): Promise<OpenDisk> {
     );
   }
   const failStop = new FailStop();
-  const snapshots = await SnapshotFolder.open(dir.path, marker, failStop);
-  const store = openChecked(dir, state);
-  return { disk: new LmdbDisk({ dir, store, snapshots, failStop }, state), image };
+  const snapshots = await SnapshotFolder.open(dir.path, state.marker, failStop);
+  const segments = takeOver(dir, tail);
+  const { identity, worker } = image;
+  const disk = new LogDisk({ dir, segments, snapshots, failStop }, state, { identity, worker });
+  return { disk, image };
 }
 
 interface Parts {
   readonly dir: DataDir;
-  readonly store: Store;
+  readonly segments: Segments;
   readonly snapshots: SnapshotFolder;
   readonly failStop: FailStop;
 }
 
-class LmdbDisk implements Disk {
+class LogDisk implements Disk {
   readonly #parts: Parts;
   #state: LogState;
+  #kept: Kept;
   /** The write in flight, or the last one: settles when it does, and never rejects. */
   #last: Promise<void> = Promise.resolve();
   /** What is done beside the writes, and never rejects: `close` waits for it. */
   readonly #beside = new Set<Promise<void>>();
   #closing: Promise<void> | null = null;
 
-  constructor(parts: Parts, state: LogState) {
+  constructor(parts: Parts, state: LogState, kept: Kept) {
     this.#parts = parts;
     this.#state = state;
+    this.#kept = kept;
+    this.#removeDead();
   }
 
   write(write: DiskWrite): Promise<void> {
@@ -107,24 +121,41 @@ class LmdbDisk implements Disk {
   }
 
   async #close(): Promise<void> {
-    const { dir, store, snapshots, failStop } = this.#parts;
+    const { dir, segments, snapshots } = this.#parts;
     await this.#last;
     await Promise.all(this.#beside);
     await snapshots.close();
-    // After a failure the process is about to end, and LMDB's state is unknown: only the lock matters.
-    if (!failStop.failed) await store.close();
+    await segments.close();
     dir.release();
   }
 
   async #commit(write: DiskWrite, saved: Marker | null): Promise<void> {
-    const { dir, store, snapshots } = this.#parts;
-    const { batch, next } = planWrite(this.#state, write, saved);
-    await store.commit(batch).catch((error: unknown) => {
-      throw unwritable(dir.path, "cannot write to the log", error);
-    });
-    this.#state = next;
+    if (isEmpty(write)) return;
+    const { dir, segments, snapshots } = this.#parts;
+    const record = recordOf(write, saved);
+    const wrong = wrongCut(this.#state, write, saved);
+    assert(wrong === null, wrong ?? "");
+    const begin = { base: this.#state.base, last: lastOf(this.#state) };
+    const next = stateAfter(this.#state, record);
+    assert(typeof next !== "string", typeof next === "string" ? next : "");
+    const kept = {
+      identity: write.identity ?? this.#kept.identity,
+      worker: write.worker ?? this.#kept.worker,
+    };
+    const segment = await segments
+      .append(encodeRecord(record), () => encodeRecord(beginningOf(record, begin, next, kept)))
+      .catch((error: unknown) => {
+        throw unwritable(dir.path, "cannot write to the log", error);
+      });
+    this.#state = placed(next, record, segment);
+    this.#kept = kept;
+    this.#removeDead();
     // The write is done without it: what is not removed now is at the next start.
     if (saved !== null) void this.#waitedFor(snapshots.prune(saved));
+  }
+
+  #removeDead(): void {
+    this.#parts.segments.removeBefore(oldestOf(this.#state) ?? Number.MAX_SAFE_INTEGER);
   }
 
   #waitedFor(work: Promise<void>): Promise<void> {
@@ -138,72 +169,29 @@ function closed(): Error {
   return new Error("a call of a closed disk");
 }
 
-function readLog(dir: DataDir): ReturnType<typeof loadLog> {
-  const fd = openFile(dir);
+function isEmpty(write: DiskWrite): boolean {
+  const { identity, hardState, cut, worker, entries } = write;
+  return (identity ?? hardState ?? cut ?? worker) === null && entries.length === 0;
+}
+
+function readLog(dir: DataDir): { image: DiskImage; state: LogState; tail: Tail } {
+  const replay = new Replay();
   try {
-    // A killed process may have left pages in the cache that never reached the disk: what is read here
-    // counts as durable from now on.
-    try {
-      fsyncSync(fd);
-    } catch (error) {
-      throw unwritable(dir.path, "cannot sync the log", error);
-    }
-    return loadLog(scanPages(sourceOf(fd)), dir.logId);
+    const tail = readSegments(join(dir.path, LOG_FOLDER), dir.logId, (record, segment) =>
+      replay.add(record, segment),
+    );
+    return { ...replay.end(), tail };
   } catch (error) {
     if (error instanceof Damage)
       throw damaged(dir.path, `the log is damaged: ${error.message}`, error);
-    throw error;
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function openFile(dir: DataDir): number {
-  try {
-    return openSync(join(dir.path, LOG_FOLDER, DATA_FILE), "r+");
-  } catch (error) {
     throw unwritable(dir.path, "cannot open the log", error);
   }
 }
 
-function sourceOf(fd: number): PageSource {
-  return {
-    size: fstatSync(fd).size,
-    read: (offset, length) => {
-      const bytes = Buffer.allocUnsafe(length);
-      let at = 0;
-      while (at < length) {
-        const count = readBytes(fd, bytes, at, offset);
-        if (count === 0) throw new Damage(`its file ends at byte ${offset + at}`);
-        at += count;
-      }
-      return bytes;
-    },
-  };
-}
-
-function readBytes(fd: number, bytes: Buffer, at: number, offset: number): number {
+function takeOver(dir: DataDir, tail: Tail): Segments {
   try {
-    return readSync(fd, bytes, at, bytes.length - at, offset + at);
-  } catch (error) {
-    throw new Damage(`the disk cannot read byte ${offset + at}: ${String(error)}`, {
-      cause: error,
-    });
-  }
-}
-
-/** LMDB's own view of the log must be the one that was checked. */
-function openChecked(dir: DataDir, state: LogState): Store {
-  let store: Store;
-  try {
-    store = openStore(join(dir.path, LOG_FOLDER));
+    return new Segments(join(dir.path, LOG_FOLDER), dir.logId, tail);
   } catch (error) {
     throw unwritable(dir.path, "cannot open the log", error);
   }
-  const { key, value } = encodeSeal(state.seal);
-  const seen = store.get(key);
-  if (seen === undefined || Buffer.compare(seen, value) !== 0) {
-    throw damaged(dir.path, "the log is damaged: LMDB reads it differently");
-  }
-  return store;
 }

@@ -1,4 +1,5 @@
 import { performance } from "node:perf_hooks";
+import { NONE } from "../consensus/message.ts";
 import { assert } from "../lib/assert.ts";
 import { type Fault, fault, faultOf } from "../lib/errors.ts";
 import { Prng } from "../lib/prng.ts";
@@ -7,6 +8,8 @@ import type { ClusterState, StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
 import { TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
+import { leftFault } from "./core/endings.ts";
+import { Histogram } from "./histogram.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Request, Response } from "./core/request.ts";
 import { decodeDigest, encodeDigest } from "./digest.ts";
@@ -27,6 +30,9 @@ const LIST_MS = 60_000;
 
 const HAND_OVER_POLL_MS = 5;
 
+/** What a node that has left answers, for as long as it still can. */
+const LEFT: Response = { kind: "refused", fault: leftFault() };
+
 export interface DriverParts {
   readonly config: NodeConfig;
   readonly image: DiskImage;
@@ -37,6 +43,8 @@ export interface DriverParts {
   readonly measure: () => Usage;
   /** The process cannot go on: the fault says why. Called once. */
   readonly fatal: (reason: Fault) => void;
+  /** The node has left its cluster as it was asked to; nothing is done any more. */
+  readonly left: () => void;
   readonly log: (line: string) => void;
 }
 
@@ -50,6 +58,7 @@ export class NodeDriver {
   #network: Network | null = null;
   #inbox: Event[] = [];
   #stopped = false;
+  #hasLeft = false;
   /** Begins at random: an answer to an earlier process of this node must not settle a request of this one. */
   #requests = Math.floor(Math.random() * 2 ** 48);
   readonly #waiting: Map<number, (response: Response) => void> = new Map();
@@ -62,7 +71,19 @@ export class NodeDriver {
     readonly members: ReadonlySet<NodeId>;
     readonly effect: Extract<Effect, { kind: "members" }>;
   } | null = null;
-  readonly counts = { events: 0, turns: 0, messagesRejected: 0, ticksLate: 0 };
+  readonly counts = {
+    events: 0,
+    turns: 0,
+    messagesRejected: 0,
+    ticksLate: 0,
+    leaderChanges: 0,
+    snapshotsSaved: 0,
+    snapshotsFetched: 0,
+  };
+  /** From the hand-over of a write until it is durable. */
+  readonly diskWrites: Histogram = new Histogram();
+  /** Who led last, as far as Raft here knows. */
+  #leader = NONE;
 
   constructor(parts: DriverParts) {
     this.#parts = parts;
@@ -99,7 +120,8 @@ export class NodeDriver {
     const endMs = epochMs() + waitMs;
     this.deliver({ kind: "hand-over" });
     await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
-    while (this.node.isHandingOver && !this.#stopped && epochMs() < endMs) {
+    const { raft } = this.node.replica;
+    while (raft.transferee !== NONE && !this.#stopped && epochMs() < endMs) {
       await new Promise((resolve) => setTimeout(resolve, HAND_OVER_POLL_MS));
     }
   }
@@ -117,6 +139,7 @@ export class NodeDriver {
   }
 
   request(request: Request, timeoutMs: number): Promise<Response> {
+    if (this.#hasLeft) return Promise.resolve(LEFT);
     this.#requests += 1;
     const id = this.#requests;
     return new Promise((resolve) => {
@@ -174,11 +197,19 @@ export class NodeDriver {
     this.counts.turns += 1;
     try {
       for (const effect of this.node.handle(events, epochMs())) this.#perform(effect);
+      this.#countLeader();
     } catch (error) {
       // A broken assertion: whatever this node would do next may be wrong.
       this.stop();
       this.#parts.fatal(faultOf(error));
     }
+  }
+
+  #countLeader(): void {
+    const { leader } = this.node.replica.raft;
+    if (leader === NONE || leader === this.#leader) return;
+    this.#leader = leader;
+    this.counts.leaderChanges += 1;
   }
 
   #perform(effect: Effect): void {
@@ -225,6 +256,15 @@ export class NodeDriver {
       case "again":
         this.deliver({ kind: "continue" });
         return;
+      case "left":
+        this.#hasLeft = true;
+        this.stop();
+        for (const [id, resolve] of this.#waiting) {
+          this.#waiting.delete(id);
+          resolve(LEFT);
+        }
+        this.#parts.left();
+        return;
       case "stop":
         this.stop();
         this.#parts.fatal(effect.fault);
@@ -254,8 +294,12 @@ export class NodeDriver {
   }
 
   #persist(effect: Extract<Effect, { kind: "persist" }>): void {
+    const begunMs = performance.now();
     this.#parts.disk.write(effect.data).then(
-      () => this.deliver({ kind: "persisted", write: effect.write }),
+      () => {
+        this.diskWrites.add(performance.now() - begunMs);
+        this.deliver({ kind: "persisted", write: effect.write });
+      },
       (error: unknown) => this.#diskFailed(error),
     );
   }
@@ -269,7 +313,10 @@ export class NodeDriver {
 
   #saveSnapshot({ meta, chunks }: Extract<Effect, { kind: "save-snapshot" }>): void {
     this.#parts.disk.saveSnapshot(meta, chunks).then(
-      () => this.deliver({ kind: "snapshot-saved", meta }),
+      () => {
+        this.counts.snapshotsSaved += 1;
+        this.deliver({ kind: "snapshot-saved", meta });
+      },
       (error: unknown) => this.#diskFailed(error),
     );
   }
@@ -282,6 +329,7 @@ export class NodeDriver {
     fetchSnapshot(this.#parts.disk, this.#network, from, id, abort.signal).then(
       ({ meta, state }) => {
         this.#fetching = null;
+        this.counts.snapshotsFetched += 1;
         this.deliver({ kind: "snapshot-fetched", meta, state });
       },
       (error: unknown) => {

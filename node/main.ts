@@ -6,7 +6,7 @@ import { isStrayNetworkError } from "./libp2p/stray.ts";
 import { type Entry, type RunningNode, runNode } from "./run.ts";
 import { orchVersion } from "./version.ts";
 
-/** The node process: `node/main.ts init|join|start`. bin/orch turns into it, so its pid is the node's. */
+/** The node process: `node/main.ts init|join|start`, and `recover`, which works on a node's folder instead. bin/orch turns into it, so its pid is the node's. */
 
 function log(line: string): void {
   process.stderr.write(`${new Date().toISOString()} ${line}\n`);
@@ -75,13 +75,20 @@ async function run(entry: Entry, command: Command): Promise<void> {
     if (error instanceof Error && isStrayNetworkError(error)) log(`ignored: ${error.message}`);
     else die(faultOf(error));
   });
-  const node = await runNode(settings, entry, { log, fatal: die });
+  const leaving = Promise.withResolvers<void>();
+  const node = await runNode(settings, entry, { log, fatal: die, left: leaving.resolve });
   for (const line of node.greeting) process.stdout.write(`${line}\n`);
-  untilAsked(node, settings.ephemeral);
+  untilAsked(node, settings.ephemeral, leaving.promise);
 }
 
-/** Ends the node in order on SIGTERM, SIGINT or SIGHUP; an ephemeral one also when whoever started it is gone. */
-function untilAsked(node: RunningNode, ephemeral: boolean): void {
+/** A node that has left says so to those who ask it, for as long as it takes them to ask once more. */
+const FAREWELL_MS = 2_000;
+
+/**
+ * Ends the node in order on SIGTERM, SIGINT or SIGHUP, and when it has left its cluster; an ephemeral one also
+ * when whoever started it is gone.
+ */
+function untilAsked(node: RunningNode, ephemeral: boolean, left: Promise<void>): void {
   let ending = false;
   const end = (why: string): void => {
     if (ending) return;
@@ -94,6 +101,10 @@ function untilAsked(node: RunningNode, ephemeral: boolean): void {
   };
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const)
     process.on(signal, () => end(signal));
+  void left.then(() => {
+    log("this node has left its cluster; its data folder is of no further use");
+    setTimeout(() => end("it left"), FAREWELL_MS);
+  });
   if (!ephemeral) return;
   const stdin = fstatSync(0);
   if (!stdin.isFIFO() && !stdin.isSocket()) return;
@@ -127,6 +138,18 @@ function program(): Command {
   withSettings(
     root.command("start").description("run the node again from its data directory"),
   ).action((_options: unknown, command: Command) => run({ kind: "start" }, command));
+  root
+    .command("recover")
+    .configureHelp({ commandUsage: () => "orch cluster recover [options]" })
+    .description("make a cluster of its own of a node whose cluster lost its quorum for good")
+    .option("--data-dir <DIR>", "the node's data folder; the node must not run")
+    .option("-y, --yes", "do not ask")
+    .action(async (flags: { dataDir?: string; yes?: true }) => {
+      const told = flags.dataDir === undefined ? {} : { "data-dir": [flags.dataDir] };
+      const { dataDir } = readSettings(told, process.env, null, false);
+      const { recoverCluster } = await import("./recover.ts");
+      await recoverCluster({ dataDir, yes: flags.yes === true });
+    });
   return root;
 }
 

@@ -209,6 +209,14 @@ describe("a node that joins", () => {
   });
 });
 
+/** The number of the session that the node opened last. */
+function sessionOf(world: World, { id }: Machine): number {
+  const opened = world.sent.findLast(
+    ({ from, message }) => from === id && message.kind === "session-open",
+  );
+  return opened?.message.kind === "session-open" ? opened.message.session : 0;
+}
+
 describe("a cluster of three", () => {
   it("has three voters, the same state everywhere and each worker in a session", () => {
     const { world, a, b, c } = three();
@@ -301,15 +309,12 @@ describe("a cluster of three", () => {
   });
 
   it("stops a node that is no member any more", () => {
-    const { world, a, b } = three();
-    world.send(a.id, b.id, { kind: "session-removed", session: 1 });
+    const { world, a, b, c } = three();
+    world.send(a.id, b.id, { kind: "session-removed", session: sessionOf(world, b), left: false });
+    world.send(a.id, c.id, { kind: "session-removed", session: sessionOf(world, c), left: true });
     world.settle();
-    expect(b.others.filter(({ kind }) => kind === "stop")).toEqual([]);
-    a.write({ kind: "node-remove", node: b.id, force: true }, "remove");
-    world.until("it stops", () => b.others.some(({ kind }) => kind === "stop"));
-    expect(b.others.find(({ kind }) => kind === "stop")).toMatchObject({
-      fault: { code: "removed" },
-    });
+    expect(b.others.at(-1)).toMatchObject({ kind: "stop", fault: { code: "removed" } });
+    expect(c.others.at(-1)).toEqual({ kind: "left" });
     world.send(idOf("x"), a.id, {
       kind: "session-open",
       session: 1,
@@ -317,7 +322,11 @@ describe("a cluster of three", () => {
       reports: [],
     });
     world.settle();
-    expect(world.sent.at(-1)?.message).toEqual({ kind: "session-removed", session: 1 });
+    expect(world.sent.at(-1)?.message).toEqual({
+      kind: "session-removed",
+      session: 1,
+      left: false,
+    });
   });
 
   it("does not hear Raft of another cluster, nor under a raft id that was lost", () => {

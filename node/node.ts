@@ -1,7 +1,5 @@
 import { isMember } from "../consensus/membership.ts";
-import { NONE } from "../consensus/message.ts";
 import type { Prng } from "../lib/prng.ts";
-import type { Fault } from "../lib/errors.ts";
 import type { Usage } from "../runtime/engine.ts";
 import { Worker, type WorkerOutput } from "../runtime/worker.ts";
 import type { ClusterState, StateEvent } from "../state/cluster.ts";
@@ -9,7 +7,7 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import { EVENTS_KEPT, type LOG_BOUNDS, REMOVED_STOP_MS } from "./core/defaults.ts";
+import { type LOG_BOUNDS, REMOVED_STOP_MS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
 import { EarlyRequests } from "./core/early-requests.ts";
 import { removedFault, tooOldFault } from "./core/endings.ts";
@@ -18,6 +16,7 @@ import { Manager } from "./core/manager.ts";
 import { membersOf } from "./core/members.ts";
 import type { Member, NodeMessage } from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
+import { RecentEvents } from "./core/recent-events.ts";
 import { Requests } from "./core/requests.ts";
 import type { Request } from "./core/request.ts";
 import { Roster } from "./core/roster.ts";
@@ -56,9 +55,10 @@ export class Node {
   readonly #lostPeers: Map<NodeId, Millis> = new Map();
   readonly #digests: Digests = new Digests();
   #usage: Usage | null = null;
-  #events: StateEvent[] = [];
+  readonly #events: RecentEvents = new RecentEvents();
   #workerWakeAtMs: Millis | null = null;
-  #removedAtMs: Millis | null = null;
+  /** Set once this node is no member any more; `left`: as it was asked to. */
+  #removed: { readonly atMs: Millis; readonly left: boolean } | null = null;
   #isStopped = false;
   #unsaved: TaskReport[] = [];
   #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
@@ -111,11 +111,6 @@ export class Node {
     return this.#manager !== null;
   }
 
-  /** Whether it leads and has asked another to take over. */
-  get isHandingOver(): boolean {
-    return this.#replica.raft.transferee !== NONE;
-  }
-
   get holdsLog(): boolean {
     return this.#replica.holdsLog && !this.#roster.isWithoutLog;
   }
@@ -128,7 +123,7 @@ export class Node {
 
   /** Events after `index` that are still in memory, oldest first. */
   eventsSince(index: number): readonly StateEvent[] {
-    return this.#events.filter((event) => event.index > index);
+    return this.#events.since(index);
   }
 
   local(): LocalView {
@@ -178,10 +173,10 @@ export class Node {
         this.#work(this.#worker.stepDone(event.task, event.step, event.outcome, this.#now));
         return;
       case "snapshot-saved":
-        this.#replica.saved(event.meta);
+        this.#replica.saved(event.meta, this.#now);
         return;
       case "snapshot-fetched":
-        this.#replica.fetched(event.meta, event.state);
+        this.#replica.fetched(event.meta, event.state, this.#now);
         return;
       case "hand-over":
         this.#replica.handOver();
@@ -256,7 +251,7 @@ export class Node {
         this.#raft(from, message);
         return;
       case "removed":
-        if (message.raftId === this.#replica.raftId) this.#beRemoved();
+        if (message.raftId === this.#replica.raftId) this.#beRemoved(false);
         return;
       case "forward":
         this.#forward(from, message.id, message.request);
@@ -338,7 +333,7 @@ export class Node {
         const { appliedIndex } = this.#replica.raft;
         const isNews = !this.#replica.holdsLog || set.index > appliedIndex;
         if (set.members !== null && (isNews || this.#roster.isWithoutLog)) {
-          this.#learnMembers(set.members, set.joinSecret);
+          this.#learnMembers(set.members, set.joinSecret, set.index);
         }
         this.#work(this.#worker.assign(set, this.#now));
         return;
@@ -348,7 +343,7 @@ export class Node {
         this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
-        if (this.#session.isCurrent(from, m.session)) this.#beRemoved();
+        if (this.#session.isCurrent(from, m.session)) this.#beRemoved(m.left);
         return;
       case "session-beat-reply":
         this.#session.heard(from, m.session, this.#now);
@@ -360,29 +355,32 @@ export class Node {
   }
 
   /** What still runs here belongs to nobody: it is stopped, and then the node. */
-  #beRemoved(): void {
-    this.#removedAtMs ??= this.#now;
+  #beRemoved(told: boolean): void {
+    // Whoever says so may not know any more that it was asked to leave; its own copy may.
+    const left = told || this.#replica.state.nodes.get(this.#self)?.leaving === true;
+    this.#removed ??= { atMs: this.#now, left };
     this.#work(this.#worker.assign({ full: true, upsert: [], remove: [] }, this.#now));
     this.#stopWhenRemoved();
   }
 
   #stopWhenRemoved(): void {
-    if (this.#removedAtMs === null || this.#isStopped) return;
-    const isOverdue = this.#now - this.#removedAtMs >= REMOVED_STOP_MS;
+    if (this.#removed === null) return;
+    const isOverdue = this.#now - this.#removed.atMs >= REMOVED_STOP_MS;
     if (!this.#worker.isIdle && !isOverdue) return;
-    this.#stop(removedFault());
+    this.#end(this.#removed.left ? { kind: "left" } : { kind: "stop", fault: removedFault() });
   }
 
-  #stop(reason: Fault): void {
+  #end(effect: Extract<Effect, { kind: "left" | "stop" }>): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#effects.push({ kind: "stop", fault: reason });
+    this.#effects.push(effect);
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
   #hearOf(member: Member | null): void {
     if (member === null || this.#roster.find(member.id) !== undefined) return;
-    this.#learnMembers([...this.#roster.members, member], this.#roster.joinSecret);
+    const { members, joinSecret, index } = this.#roster;
+    this.#learnMembers([...members, member], joinSecret, index);
   }
 
   #work(output: WorkerOutput): void {
@@ -450,22 +448,24 @@ export class Node {
   #applied(entries: readonly AppliedEntry[]): void {
     const events = entries.flatMap((entry) => entry.events);
     if (events.length > 0) {
-      for (const event of events) this.#events.push(event);
-      if (this.#events.length > EVENTS_KEPT * 1.1) this.#events = this.#events.slice(-EVENTS_KEPT);
+      this.#events.add(events);
       this.#effects.push({ kind: "events", events });
     }
     const { state, membership, holdsLog } = this.#replica;
     const { featureLevel, orchVersion } = this.#config.facts;
-    if (state.featureLevel > featureLevel) this.#stop(tooOldFault(state.featureLevel, orchVersion));
-    const from = [state.membersIndex, membership];
+    if (state.featureLevel > featureLevel) {
+      this.#end({ kind: "stop", fault: tooOldFault(state.featureLevel, orchVersion) });
+    }
     if (!holdsLog || state.clusterId === "") return;
+    const from = [state.membersIndex, membership];
     if (from.every((part, i) => part === this.#membersFrom[i])) return;
     this.#membersFrom = from;
-    this.#learnMembers(membersOf(state, membership), state.joinSecret);
+    const { appliedIndex } = this.#replica.raft;
+    this.#learnMembers(membersOf(state, membership), state.joinSecret, appliedIndex);
   }
 
-  #learnMembers(members: readonly Member[], joinSecret: string | null): void {
-    this.#roster.learn(members, joinSecret, this.#now);
+  #learnMembers(members: readonly Member[], joinSecret: string | null, index: number): void {
+    if (!this.#roster.learn(members, joinSecret, index, this.#now)) return;
     this.#effects.push(this.#roster.effect());
     const peers = this.#roster.peers();
     if (peers.length > 0) {

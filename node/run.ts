@@ -8,6 +8,7 @@ import type { NodeFacts } from "../state/node-record.ts";
 import { admit, encodeHello, identityFrom } from "./admission.ts";
 import { type Api, startApi } from "./api/server.ts";
 import { NodeBackend } from "./backend.ts";
+import { newClusterId } from "./cluster-id.ts";
 import { type NodeSettings, SETTINGS_FILE } from "./config.ts";
 import { bootstrap } from "./core/bootstrap.ts";
 import { LOG_BOUNDS } from "./core/defaults.ts";
@@ -22,6 +23,7 @@ import { loadIdentityKey, nodeIdOf } from "./libp2p/identity.ts";
 import { requestJoin } from "./libp2p/join.ts";
 import { createNetwork } from "./libp2p/libp2p.ts";
 import { formatToken, parseToken } from "./libp2p/token.ts";
+import { notingRemoval, refuseRemoved } from "./removed.ts";
 import { nodeFacts, usageMeter } from "./machine.ts";
 import type { Network } from "./network.ts";
 import { refuseTakenPorts } from "./ports.ts";
@@ -55,6 +57,8 @@ export interface RunOptions {
   readonly log: (line: string) => void;
   /** The node cannot go on; called at most once. */
   readonly fatal: (reason: Fault) => void;
+  /** The node has left its cluster as it was asked to: it is to be stopped. Its API still says so. */
+  readonly left: () => void;
 }
 
 /** What is open and must be closed again, last first. */
@@ -95,6 +99,7 @@ async function start(
   const opened = await openDisk(dataDir);
   closers.add(() => opened.disk.close());
   refuseWrongEntry(entry, opened.image.identity, settings.dataDir);
+  refuseRemoved(dataDir.path);
   const key = await identityKey(dataDir, opened.image.identity);
   const self = nodeIdOf(key);
   await refuseTakenPorts(settings);
@@ -123,7 +128,7 @@ async function start(
     disk: opened.disk,
     engines,
     measure: usageMeter(dataDir.path),
-    fatal: options.fatal,
+    ...notingRemoval(dataDir.path, identity, options),
     log: options.log,
   });
   closers.add(() => driver.stop());
@@ -219,16 +224,6 @@ async function enter(
     `  add a machine:  orch node join ${hostPortOf(facts.addresses[0])} --token ${token}`,
   ];
   return { image: afterWrite(EMPTY_DISK, write), greeting };
-}
-
-function newClusterId(): string {
-  const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
-  return [...randomBytes(64)]
-    .filter((byte) => byte < 252)
-    .slice(0, 16)
-    .map((byte) => alphabet.charAt(byte % 36))
-    .join("")
-    .padEnd(16, "0");
 }
 
 function hostPortOf(address: string | undefined): string {

@@ -106,7 +106,7 @@ export interface SnapshotInbox {
   close(): Promise<void>;
 }
 
-/** The adapter is `node/disk.ts` (LMDB); the simulator's twin loses what was not synced. */
+/** The adapter is `node/disk.ts` (a write-ahead log); the simulator's twin loses what was not synced. */
 export interface Disk {
   /** Resolves when the write is durable (synced). Rejects once, and then the process must end: never retried. */
   write(write: DiskWrite): Promise<void>;

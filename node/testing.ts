@@ -186,6 +186,7 @@ export class Machine {
       case "members":
       case "note":
       case "gossip":
+      case "left":
       case "stop":
         this.others.push(effect);
         return;

@@ -219,7 +219,7 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
   [
     z.object({ kind: z.literal("session-open"), session, facts, reports }),
     z.object({ kind: z.literal("session-refused"), session, manager: member.nullable() }),
-    z.object({ kind: z.literal("session-removed"), session }),
+    z.object({ kind: z.literal("session-removed"), session, left: z.boolean() }),
     z.object({ kind: z.literal("removed"), raftId: z.int().min(1) }),
     z.object({
       kind: z.literal("session-set"),

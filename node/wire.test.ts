@@ -272,7 +272,7 @@ describe("a field", () => {
 
   it("that counts is whole and exact", () => {
     for (const session of [1.5, -1, 2 ** 53, "1"]) {
-      expect(decodeMessage(frameOf({ kind: "session-removed", session }))).toBeNull();
+      expect(decodeMessage(frameOf({ kind: "session-removed", session, left: true }))).toBeNull();
     }
     const infinite = new TextEncoder().encode('{"kind":"session-removed","session":1e999}');
     expect(decodeMessage(new Uint8Array([2, ...infinite]))).toBeNull();

@@ -20,9 +20,12 @@ export interface Owner {
 export const TASK_LABEL = "orch.task";
 const MIB = 1024 * 1024;
 
-/** The filter for an owner's containers, or for the one of a task. */
+/**
+ * The filter for an owner's containers, or for the one of a task. By the node alone, whose id no other has:
+ * the cluster's changes when it is recovered from this node's data, and its tasks run on.
+ */
 export function ownLabels(owner: Owner, task: TaskId | null): string[] {
-  const labels = [`orch.cluster=${owner.clusterId}`, `orch.node=${owner.nodeId}`];
+  const labels = [`orch.node=${owner.nodeId}`];
   return task === null ? labels : [...labels, `${TASK_LABEL}=${task}`];
 }
 

@@ -134,8 +134,16 @@ test("running out of memory is said", async () => {
   });
 });
 
+test("a container of this node is its own, also under the cluster id that it had before", async () => {
+  await bench.runs(spec(FOREVER));
+  const recovered = open({ clusterId: "recovered-12345678", nodeId: OWNER.nodeId });
+  expect(await recovered.status(TASK)).toMatchObject({ state: "running" });
+  await recovered.does({ kind: "remove", task: TASK });
+  expect(await bench.statuses()).toEqual([]);
+});
+
 test("another cluster's container of the same name is no hindrance, and not touched", async () => {
-  const other = open({ clusterId: "other-87654321", nodeId: OWNER.nodeId });
+  const other = open({ clusterId: "other-87654321", nodeId: "node-b" });
   await other.runs(spec(FOREVER));
   await bench.runs(spec(FOREVER));
   expect((await bench.statuses()).length).toBe(1);

@@ -1,4 +1,4 @@
-import { fault } from "../lib/errors.ts";
+import { type Fault, fault } from "../lib/errors.ts";
 import { stopTask } from "./apply-jobs.ts";
 import type { Outcome } from "./cluster.ts";
 import type { Command } from "./command.ts";
@@ -108,6 +108,13 @@ export function applyLeave(tables: Tables, command: Of<"node-leave">, change: Ch
   const old = tables.nodes.get(command.node);
   if (old === undefined) return noSuchNode(command.node);
   if (old.leaving) return UNCHANGED;
+  const others = [...tables.nodes.values()].filter(({ id }) => id !== old.id);
+  if (!others.some(({ leaving, mayVote }) => mayVote && !leaving)) {
+    const message = `node ${old.name} cannot leave: it is the last that may keep the cluster's log`;
+    const hint =
+      "Join another machine first. To end the cluster, stop its nodes and remove their data folders.";
+    return { kind: "refused", fault: fault("conflict", message, hint, { node: old.id }) };
+  }
   const node: NodeRecord = { ...old, leaving: true, modifiedIndex: change.index };
   const message = `${node.name} leaves the cluster`;
   tables.putNode(node, change, message);
@@ -120,13 +127,18 @@ export function applyLeave(tables: Tables, command: Of<"node-leave">, change: Ch
 export function applyRemove(tables: Tables, command: Of<"node-remove">, change: Change): Outcome {
   const node = tables.nodes.get(command.node);
   if (node === undefined) return noSuchNode(command.node);
-  if (!command.force && node.liveness === "ready" && !node.leaving) {
-    const message = `node ${node.name} is up: it would be cut off with its tasks running`;
-    const hint = "Let it leave: `orch node leave`. With --force it is removed all the same.";
-    return { kind: "refused", fault: fault("conflict", message, hint, { node: node.id }) };
-  }
+  const refusal = refuseRemoval(node, command.force);
+  if (refusal !== null) return { kind: "refused", fault: refusal };
   removeNode(tables, node, change);
   return CHANGED;
+}
+
+/** Why a node may not be removed now; null: it may. */
+export function refuseRemoval(node: NodeRecord | undefined, force: boolean): Fault | null {
+  if (node === undefined || force || node.liveness === "down" || node.leaving) return null;
+  const message = `node ${node.name} is up: it would be cut off with its tasks running`;
+  const hint = "Let it leave: `orch node leave`. With --force it is removed all the same.";
+  return fault("conflict", message, hint, { node: node.id });
 }
 
 /** Takes a node out for good; what it still runs belongs to nobody. */

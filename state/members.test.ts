@@ -72,9 +72,21 @@ describe("a node that leaves", () => {
     expect(leave(cluster, "nobody")).toBe("not-found");
   });
 
+  it("does not leave nobody behind who may keep the log", () => {
+    const cluster = running();
+    expect(leave(cluster, "a")).toBe("done true null");
+    expect(leave(cluster, "b")).toBe("conflict");
+    const facts = nodeFacts("c", { mayVote: false });
+    cluster.apply({ kind: "node-admit", node: idOf("c"), facts });
+    expect(leave(cluster, "b")).toBe("conflict");
+    cluster.admit("d");
+    expect(leave(cluster, "b")).toBe("done true null");
+    expect(leave(cluster, "c")).toBe("done true null");
+  });
+
   it("takes no task, though a plan that was made before says so, until it is admitted again", () => {
     const cluster = new TestCluster();
-    cluster.admit("a");
+    cluster.admit("a", "b");
     cluster.put("j", serviceSpec("s"));
     leave(cluster, "a");
     const create = {
@@ -130,7 +142,7 @@ describe("a node that is removed", () => {
       resources: { cpuMilli: 0 },
     });
     expect(cluster.events.slice(-2)).toMatchObject([
-      { type: "node", node: idOf("a"), from: "ready", to: "left", message: "a was removed" },
+      { type: "node", node: idOf("a"), from: "ready", to: "removed", message: "a was removed" },
       { type: "task", from: "running", to: "orphaned" },
     ]);
     cluster.settle();

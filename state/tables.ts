@@ -110,7 +110,7 @@ export class Tables {
     this.retiredRaftIds.add(node.raftId);
     this.membersIndex = change.index;
     this.hash.add(`remove ${node.id} ${node.raftId}`);
-    const moved = { from: node.liveness, to: "left" };
+    const moved = { from: node.liveness, to: node.leaving ? "left" : "removed" };
     change.events.push({ ...blank(change, "node"), node: node.id, ...moved, message });
   }
 

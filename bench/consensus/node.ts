@@ -162,6 +162,7 @@ async function run(
       say(JSON.stringify(reason));
       process.exit(1);
     },
+    left: () => process.exit(0),
     log: say,
   });
   // The network is made before the backend that serves its streams, which needs the network.

@@ -1,6 +1,7 @@
-import type { ClusterView, NodeView } from "../../node/core/view-types.ts";
+import type { ClusterView, LogView, NodeView, TransferView } from "../../node/core/view-types.ts";
 import type { Context } from "../context.ts";
-import { paint, print, printJson } from "../output.ts";
+import { formatAge } from "../duration.ts";
+import { note, paint, print, printJson } from "../output.ts";
 
 /** `orch cluster status` */
 export async function clusterStatus({ client, json, quiet }: Context): Promise<void> {
@@ -22,8 +23,44 @@ export async function clusterStatus({ client, json, quiet }: Context): Promise<v
     ["Nodes", `${cluster.nodesReady} of ${cluster.nodes} ready`],
     ["Jobs", String(cluster.jobs)],
     ["Tasks", `${cluster.tasksRunning} running, ${cluster.tasksPending} pending`],
-    ["Log", `index ${cluster.commitIndex}, term ${cluster.term}`],
+    ["Log", logText(cluster)],
+    ...followerRows(cluster.log),
+    ["Level", `feature level ${cluster.log.featureLevel}`],
     ["Version", cluster.version],
   ];
-  for (const [label, value] of rows) print(`${`${label}:`.padEnd(10)}${value}`);
+  for (const [label, value] of rows) {
+    print(`${(label === "" ? "" : `${label}:`).padEnd(10)}${value}`);
+  }
+}
+
+function logText({ commitIndex, term, log }: ClusterView): string {
+  const { entries, snapshotIndex, snapshotAt } = log;
+  const age = snapshotAt === null ? "" : `, ${formatAge(Date.now() - Date.parse(snapshotAt))} old`;
+  const snapshot = snapshotIndex === 0 ? "no snapshot yet" : `snapshot at ${snapshotIndex}${age}`;
+  return `index ${commitIndex}, term ${term}; ${entries} entries kept, ${snapshot}`;
+}
+
+/** How far everyone else is. */
+function followerRows({ followers, transferee }: LogView): (readonly [string, string])[] {
+  const rows = followers.map(({ name, votes, match, state, active }) => {
+    const away = active ? "" : paint("yellow", ", silent");
+    const mode = state === "replicate" ? "" : `, ${state}`;
+    return ["", `${name} (${votes ? "voter" : "standby"}) has ${match}${mode}${away}`] as const;
+  });
+  return transferee === null ? rows : [...rows, ["Handover", `to ${transferee}, under way`]];
+}
+
+/** `orch cluster transfer [NODE]` */
+export async function clusterTransfer(
+  { client, json, quiet }: Context,
+  node: string | null,
+): Promise<void> {
+  const done = await client.write<TransferView>("POST", "/v1/cluster/transfer", { node });
+  if (json) return printJson(done);
+  if (quiet) return print(done.manager);
+  const nodes = await client.get<readonly NodeView[]>("/v1/nodes");
+  const nameOf = (id: string): string => nodes.find((known) => known.id === id)?.name ?? id;
+  const { from, manager, changed } = done;
+  const now = nameOf(manager);
+  note(changed ? `${now} manages now, ${nameOf(from)} did before` : `${now} manages already`);
 }

@@ -106,6 +106,8 @@ export interface Cluster {
   /** Throws OrchError with the fault when refused. */
   read(query: Query): Promise<Done>;
   write(command: UserCommand, key: string): Promise<Done>;
+  /** Has another node manage (null: whichever is most up to date); resolves once this one does no longer. */
+  transfer(node: string | null): Promise<Done>;
 }
 
 export interface Done {
@@ -241,6 +243,8 @@ function clusterOf(backend: Backend, timeoutMs: number, stale: boolean): Cluster
         "unknown",
         "It may have been done. Send it again with the same Idempotency-Key: it is not done twice.",
       ),
+    transfer: async (node) =>
+      ask({ kind: "transfer", node }, "no-manager", "See `orch cluster status` for who manages."),
   };
 }
 

@@ -129,6 +129,7 @@ export const QUERY = {
   service: name.optional().describe("Only tasks of services of this name"),
   node: name.optional().describe("Only tasks on this node: id or name"),
   all: flag.optional().describe("Also tasks that are over"),
+  force: flag.optional().describe("Also a node that is up and was not told to leave"),
   follow: flag.optional().describe("Stay and send what comes"),
   tail: parsed(
     (text) => (/^\d{1,6}$/.test(text) && Number(text) <= MAX_TAIL_LINES ? Number(text) : null),

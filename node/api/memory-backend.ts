@@ -8,10 +8,14 @@ import type {
   EventView,
   JobView,
   LocalView,
+  LogView,
   NodeView,
   TaskView,
   WriteView,
 } from "../core/view-types.ts";
+import { ClusterState } from "../../state/cluster.ts";
+import { backupText } from "../backup.ts";
+import { Histogram, type HistogramView } from "../histogram.ts";
 import type { Backend, TaskLogOptions } from "./backend.ts";
 
 /**
@@ -97,14 +101,38 @@ export class MemoryBackend implements Backend {
       manager: "node-1",
       voters: [1],
       learners: [],
+      log: this.#log(),
       stateHash: "00",
       ready: this.ready,
       version: "0.1.0",
     };
   }
 
+  backup(): AsyncIterable<string> {
+    return backupText(new ClusterState().freeze(), this.#index, "0.1.0");
+  }
+
   counters(): Readonly<Record<string, number>> {
     return { "raft.messagesSent": 12, proposals: 3 };
+  }
+
+  histograms(): Readonly<Record<string, HistogramView>> {
+    const diskWrites = new Histogram();
+    for (const ms of [0.4, 3, 9_000]) diskWrites.add(ms);
+    return { diskWrite: diskWrites.view() };
+  }
+
+  #log(): LogView {
+    return {
+      baseIndex: 0,
+      entries: this.#index,
+      snapshotIndex: 0,
+      snapshotAt: null,
+      featureLevel: 1,
+      voters: ["one"],
+      transferee: null,
+      followers: [],
+    };
   }
 
   /** A task writes a line. */
@@ -206,6 +234,7 @@ export class MemoryBackend implements Backend {
           tasksRunning: this.#tasks.size,
           tasksPending: 0,
           quorum: true,
+          log: this.#log(),
           version: "0.1.0",
         });
       case "token":

@@ -1,4 +1,5 @@
 import type { LocalView } from "../core/view-types.ts";
+import type { HistogramView } from "../histogram.ts";
 
 /** What the API counts of itself. */
 export interface ApiCounters {
@@ -25,6 +26,7 @@ export function metricsText(
   local: LocalView,
   counters: Readonly<Record<string, number>>,
   api: ApiCounters,
+  histograms: Readonly<Record<string, HistogramView>>,
   ofProcess: readonly Sample[],
 ): string {
   const samples: Sample[] = [
@@ -49,7 +51,21 @@ export function metricsText(
     lines.push(`# HELP ${sample.name} ${sample.help}`, `# TYPE ${sample.name} ${sample.type}`);
     lines.push(`${sample.name}${labelsText(sample.labels ?? {})} ${sample.value}`);
   }
+  for (const [name, view] of Object.entries(histograms)) {
+    lines.push(...histogramLines(`orch_${snakeCase(name)}_seconds`, view));
+  }
   return `${lines.join("\n")}\n`;
+}
+
+function histogramLines(name: string, { buckets, count, sumMs }: HistogramView): string[] {
+  return [
+    `# HELP ${name} How long each took.`,
+    `# TYPE ${name} histogram`,
+    ...buckets.map((bucket) => `${name}_bucket{le="${bucket.atMostMs / 1_000}"} ${bucket.count}`),
+    `${name}_bucket{le="+Inf"} ${count}`,
+    `${name}_sum ${sumMs / 1_000}`,
+    `${name}_count ${count}`,
+  ];
 }
 
 function raftSamples(local: LocalView): Sample[] {
@@ -64,6 +80,14 @@ function raftSamples(local: LocalView): Sample[] {
     gauge("raft_term", "The Raft term.", local.term),
     gauge("raft_commit_index", "The last committed log index.", local.commitIndex),
     gauge("raft_applied_index", "The last applied log index.", local.appliedIndex),
+    gauge(
+      "raft_apply_lag",
+      "Committed entries that are not applied yet.",
+      local.commitIndex - local.appliedIndex,
+    ),
+    gauge("raft_log_entries", "Entries that are kept in the log.", local.log.entries),
+    gauge("raft_snapshot_index", "The log index of the newest snapshot.", local.log.snapshotIndex),
+    gauge("raft_feature_level", "What log entries may hold.", local.log.featureLevel),
     gauge("raft_last_index", "The last log index.", local.lastIndex),
     gauge("raft_voters", "Voters of the Raft configuration.", local.voters.length),
     gauge("raft_learners", "Learners of the Raft configuration.", local.learners.length),

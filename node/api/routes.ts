@@ -5,6 +5,7 @@ import type { Answer, Cluster, Done, Route } from "./call.ts";
 import { json, route } from "./call.ts";
 import { CONFIG_ROUTES } from "./config-routes.ts";
 import { momentMs, QUERY } from "./input.ts";
+import { OPERATION_ROUTES } from "./operation-routes.ts";
 import { taskSchema, writeSchema } from "./schemas.ts";
 import { jobNameSchema } from "./spec-schema.ts";
 import { eventStream, logStream } from "./streams.ts";
@@ -380,5 +381,6 @@ export const ROUTES: readonly Route[] = [
   ...taskRoutes,
   ...CONFIG_ROUTES,
   ...clusterRoutes,
+  ...OPERATION_ROUTES,
   ...ownRoutes,
 ];

@@ -12,12 +12,14 @@ import type {
   JobView,
   LocalView,
   LogLineView,
+  LogView,
   NodeView,
   ProblemView,
   ResourcesView,
   ServiceView,
   TaskView,
   TokenView,
+  TransferView,
   UsageView,
   WriteView,
 } from "../core/view-types.ts";
@@ -143,6 +145,28 @@ export const eventSchema: z.ZodType<EventView> = z.object({
   message: z.string(),
 });
 
+export const logSchema: z.ZodType<LogView> = z.object({
+  baseIndex: count.describe("Entries up to this one are gone: the snapshot holds their effect"),
+  entries: count.describe("Entries that are kept"),
+  snapshotIndex: count.describe("0: there is none"),
+  snapshotAt: time.nullable().describe("Null when it is older than the process"),
+  featureLevel: count,
+  voters: z.array(z.string()).describe("By name"),
+  transferee: z.string().nullable().describe("Who is being handed the manager's role"),
+  followers: z
+    .array(
+      z.object({
+        raftId: count,
+        name: z.string(),
+        votes: z.boolean(),
+        match: count.describe("The last log index that it is known to hold"),
+        state: z.enum(["probe", "replicate", "snapshot"]),
+        active: z.boolean().describe("Heard from within the last election timeout"),
+      }),
+    )
+    .describe("On the manager: all others that hold the log"),
+});
+
 export const clusterSchema: z.ZodType<ClusterView> = z.object({
   id: z.string(),
   manager: z.string().nullable(),
@@ -156,6 +180,7 @@ export const clusterSchema: z.ZodType<ClusterView> = z.object({
   tasksRunning: count,
   tasksPending: count,
   quorum: z.boolean().describe("Whether the manager reaches a majority of the voters"),
+  log: logSchema,
   version: z.string(),
 });
 
@@ -169,6 +194,12 @@ const write = {
 };
 
 export const writeSchema: z.ZodType<WriteView> = z.object(write);
+
+export const transferSchema: z.ZodType<TransferView> = z.object({
+  from: z.string().describe("Who managed before"),
+  manager: z.string().describe("Who manages now"),
+  changed: z.boolean().describe("False when the node that was asked for managed already"),
+});
 
 export const problemSchema: z.ZodType<ProblemView> = z.object({
   path: z.string(),
@@ -209,6 +240,7 @@ export const localSchema: z.ZodType<LocalView> = z.object({
   manager: z.string().nullable(),
   voters: z.array(count),
   learners: z.array(count),
+  log: logSchema,
   stateHash: z.string(),
   ready: z.boolean(),
   version: z.string(),
@@ -233,6 +265,13 @@ export const logEntrySchema: z.ZodType<LogLineView | { readonly fault: Fault }> 
   z.object({ fault: faultSchema }),
 ]);
 
+/** One line of the answer to POST /v1/cluster/backup: see docs/operations.md. */
+export const backupLineSchema: z.ZodType = z
+  .looseObject({})
+  .describe(
+    "First what it is (orchBackup, clusterId, index, time, orchVersion), then the state, last lines and sha256; or a fault, and it is of no use",
+  );
+
 /** By the name that the OpenAPI document gives it. */
 export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   Node: nodeSchema,
@@ -245,8 +284,10 @@ export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   ConfigContent: configContentSchema,
   Event: eventSchema,
   Cluster: clusterSchema,
+  Log: logSchema,
   Write: writeSchema,
   JobPut: jobPutSchema,
+  Transfer: transferSchema,
   Token: tokenSchema,
   Health: healthSchema,
   Local: localSchema,
@@ -254,4 +295,5 @@ export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   Problem: problemSchema,
   LogLine: logLineSchema,
   LogEntry: logEntrySchema,
+  BackupLine: backupLineSchema,
 };

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { ERRORS, OrchError } from "../../lib/errors.ts";
 import type { ErrorCode, Fault } from "../../lib/errors.ts";
 import type { AnswerShape } from "./call.ts";
+import { jobSpec, serviceSpec } from "../../test/fixtures/cluster.ts";
 import { MemoryBackend } from "./memory-backend.ts";
 import { ROUTES } from "./routes.ts";
 import { faultSchema, jobPutSchema, localSchema, SHAPES, taskSchema } from "./schemas.ts";
@@ -127,6 +128,13 @@ test("every route answers in the shape that the document says", async () => {
     getConfig: { path: "/v1/configs/app" },
     putConfig: { path: "/v1/configs/app", body: "x", headers: OCTETS },
     deleteConfig: { path: "/v1/configs/app" },
+    restoreJob: {
+      path: "/v1/jobs/back/restore",
+      body: { spec: jobSpec("back", serviceSpec("web")), stopped: [], version: 3 },
+    },
+    restoreConfig: { path: "/v1/configs/back/restore", body: { data: "YQ", version: 3 } },
+    leaveCluster: { path: "/v1/nodes/one/leave" },
+    removeNode: { path: "/v1/nodes/one?force=true" },
   };
   await call("PUT", "/v1/configs/app", "a", OCTETS);
   for (const route of ROUTES.filter(({ id: name }) => name !== "watchEvents")) {

@@ -83,7 +83,14 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     context: {
       backend,
       document,
-      metrics: () => metricsText(backend.local(), backend.counters(), counters, processSamples()),
+      metrics: () =>
+        metricsText(
+          backend.local(),
+          backend.counters(),
+          counters,
+          backend.histograms(),
+          processSamples(),
+        ),
     },
     counters,
     closing: new AbortController(),

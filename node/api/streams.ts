@@ -67,6 +67,27 @@ export function logStream(
   };
 }
 
+/** A backup, one JSON object a line; its first must come within `waitMs`. */
+export function backupStream(
+  lines: (signal: AbortSignal) => AsyncIterable<string>,
+  waitMs: number,
+): Stream {
+  return {
+    kind: "stream",
+    contentType: "application/x-ndjson; charset=utf-8",
+    headers: {},
+    opening: "",
+    keepalive: null,
+    first: { waitMs, strict: true },
+    pieces: (signal) => withLineEnds(lines(signal)),
+    broken: (error) => `${JSON.stringify({ fault: faultOf(error) })}\n`,
+  };
+}
+
+async function* withLineEnds(lines: AsyncIterable<string>): AsyncGenerator<string> {
+  for await (const line of lines) yield `${line}\n`;
+}
+
 async function* linePieces(lines: AsyncIterable<LogLine>): AsyncGenerator<string> {
   for await (const { stream, timeMs, text } of lines) {
     const line: LogLineView = { stream, time: new Date(timeMs).toISOString(), text };

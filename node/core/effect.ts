@@ -75,6 +75,8 @@ export type Effect =
   | { readonly kind: "note"; readonly text: string }
   /** Call `continue` soon: there is more to do than one call should take. */
   | { readonly kind: "again" }
+  /** This node has left the cluster as it was asked to: end the process in order. */
+  | { readonly kind: "left" }
   /** This node cannot go on: end the process with the fault. */
   | { readonly kind: "stop"; readonly fault: Fault };
 

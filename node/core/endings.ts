@@ -10,6 +10,15 @@ export function removedFault(): Fault {
   );
 }
 
+/** What a node says that left the cluster because it was asked to. */
+export function leftFault(): Fault {
+  return fault(
+    "removed",
+    "this node has left its cluster",
+    "To bring the machine back, join it again with an empty --data-dir.",
+  );
+}
+
 /** The cluster's log holds, or may hold from now on, what this orch cannot read: to pass it over would be to differ. */
 export function tooOldFault(level: number, orchVersion: string): Fault {
   const what = `this cluster is at feature level ${level}, which orch ${orchVersion} does not understand`;

@@ -1,6 +1,7 @@
 import { isLearner } from "../../consensus/membership.ts";
 import type { NodeId } from "../../state/ids.ts";
 import type { NodeConfig } from "../node.ts";
+import { logView } from "./log-view.ts";
 import type { Replica } from "./replica.ts";
 import type { LocalView } from "./view-types.ts";
 
@@ -29,6 +30,7 @@ export function localView(
     manager,
     voters: [...new Set([...membership.voters, ...membership.outgoing])],
     learners: membership.learners,
+    log: logView(replica),
     stateHash: replica.state.hash(),
     // Applied is all that it knows to be committed, and somebody answers for the cluster.
     ready: manager !== null && raft.appliedIndex === raft.commitIndex,

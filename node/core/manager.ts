@@ -1,6 +1,8 @@
 import { fault } from "../../lib/errors.ts";
 import type { Usage } from "../../runtime/engine.ts";
+import { isMember } from "../../consensus/membership.ts";
 import { NONE } from "../../consensus/message.ts";
+import { refuseRemoval } from "../../state/apply-nodes.ts";
 import { schedule } from "../../scheduler/schedule.ts";
 import type { Outcome } from "../../state/cluster.ts";
 import type { Command } from "../../state/command.ts";
@@ -9,6 +11,7 @@ import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import { sameFacts } from "./facts.ts";
+import { logView } from "./log-view.ts";
 import type { ForwardOutcome, NodeMessage } from "./message.ts";
 import { Pilot } from "./pilot.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
@@ -73,6 +76,8 @@ export class Manager {
   #wakeAtMs: Millis | null = null;
   #lastTickMs: Millis;
   readonly #pilot: Pilot;
+  /** Who left on request while this node managed: to be told so, should it ask again. */
+  readonly #left: Set<NodeId> = new Set();
   /** Liveness changes that were proposed and not applied yet. */
   readonly #judging: Set<NodeId> = new Set();
 
@@ -132,8 +137,9 @@ export class Manager {
   /** Whoever was to take over has not, within an election timeout. */
   #transferFailed(): void {
     if (this.#transferring.length === 0 || this.#context.replica.raft.transferee !== NONE) return;
+    // No code that a client repeats by itself: every attempt holds writes up.
     const reason = fault(
-      "unreachable",
+      "conflict",
       "the other voter did not take over in time: this manager goes on",
       "See `orch node ls` for nodes that are away, or name another.",
     );
@@ -149,7 +155,30 @@ export class Manager {
       this.#answer(from, id, this.#writeResponse(before, command));
       return;
     }
-    this.#propose(command, key, now, { kind: "request", from, id, command });
+    const waiter: Waiter = { kind: "request", from, id, command };
+    if (command.kind === "node-remove" && this.#isCounted(command.node)) {
+      // Two that are removed at once must not take the quorum with them: Raft lets go of each first.
+      this.#expel(command, now, waiter);
+    } else {
+      this.#propose(command, key, now, waiter);
+    }
+  }
+
+  #isCounted(node: NodeId): boolean {
+    const { state, membership } = this.#context.replica;
+    const record = state.nodes.get(node);
+    return record !== undefined && isMember(membership, record.raftId);
+  }
+
+  /** The pilot removes it once it has no seat. Without a key: it is done once however often it is asked. */
+  #expel(
+    { node, force }: Extract<UserCommand, { kind: "node-remove" }>,
+    now: Millis,
+    waiter: Extract<Waiter, { kind: "request" }>,
+  ): void {
+    const refusal = refuseRemoval(this.#context.replica.state.nodes.get(node), force);
+    if (refusal !== null) this.#answer(waiter.from, waiter.id, { kind: "refused", fault: refusal });
+    else this.#propose({ kind: "node-leave", node }, null, now, waiter);
   }
 
   #propose(command: Command, key: string | null, now: Millis, waiter: Waiter): boolean {
@@ -212,6 +241,7 @@ export class Manager {
       term: replica.raft.term,
       commitIndex: replica.raft.commitIndex,
       quorum: true,
+      log: logView(replica),
       orchVersion: this.#context.orchVersion,
     });
     if (result.kind === "refused") return result;
@@ -247,7 +277,8 @@ export class Manager {
       if (outcome?.kind === "done" && outcome.changed) this.#stateChanged = true;
       for (const { node, to } of events) {
         if (node === null) continue;
-        if (to === "left") this.#dismiss(node);
+        if (to === "left") this.#left.add(node);
+        if (to === "left" || to === "removed") this.#dismiss(node);
         else this.#sessions.touch(node);
       }
       const waiting = this.#waiting.get(index);
@@ -265,8 +296,12 @@ export class Manager {
   /** The node is no member any more: it is told while it is still let in. */
   #dismiss(node: NodeId): void {
     const session = this.#sessions.sessionOf(node);
-    if (session !== null) this.#context.send(node, { kind: "session-removed", session });
+    if (session !== null) this.#tellRemoved(node, session);
     this.#sessions.delete(node);
+  }
+
+  #tellRemoved(node: NodeId, session: number): void {
+    this.#context.send(node, { kind: "session-removed", session, left: this.#left.has(node) });
   }
 
   #done(waiter: Waiter, outcome: Outcome | null): void {
@@ -335,7 +370,7 @@ export class Manager {
   ): void {
     const record = this.#context.replica.state.nodes.get(from);
     if (record === undefined) {
-      this.#context.send(from, { kind: "session-removed", session });
+      this.#tellRemoved(from, session);
       return;
     }
     this.#sessions.open(from, session, now);

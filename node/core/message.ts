@@ -33,8 +33,8 @@ export type NodeMessage =
    * may have been away for so long that it does not know of it, and would not let it in.
    */
   | { readonly kind: "session-refused"; readonly session: number; readonly manager: Member | null }
-  /** The asker is no member any more: it must stop. */
-  | { readonly kind: "session-removed"; readonly session: number }
+  /** The asker is no member any more: it must stop. `left`: as it was asked to. */
+  | { readonly kind: "session-removed"; readonly session: number; readonly left: boolean }
   | SessionSet
   | {
       readonly kind: "session-beat";

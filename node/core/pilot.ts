@@ -111,9 +111,10 @@ export class Pilot {
     const { replica, propose } = this.#context;
     const { state, membership } = replica;
     const holders = new Set(memberIds(membership));
-    for (const { id, leaving, raftId } of state.nodes.values()) {
+    for (const { id, leaving, liveness, raftId } of state.nodes.values()) {
       if (!leaving || holders.has(raftId)) continue;
-      const isBusy = state.tasksOfNode(id).some((task) => !isTerminal(task.state));
+      const isBusy =
+        liveness === "ready" && state.tasksOfNode(id).some((task) => !isTerminal(task.state));
       if (!isBusy) propose({ kind: "node-remove", node: id, force: true });
     }
   }

@@ -14,6 +14,7 @@ import {
   encodeEnvelope,
 } from "../../state/cluster.ts";
 import type { Envelope } from "../../state/command.ts";
+import type { Millis } from "../../state/ids.ts";
 import { snapshotChunks } from "../../state/snapshot.ts";
 import { type DiskImage, type DiskWrite, type Identity, NO_WRITE } from "../storage.ts";
 import { ELECTION_TICKS, HEARTBEAT_TICKS, type LOG_BOUNDS, SNAPSHOT_PATIENCE } from "./defaults.ts";
@@ -90,6 +91,8 @@ export class Replica {
   #writes = 0;
   /** The snapshot that is being made durable. */
   #saving: SnapshotId | null = null;
+  #snapshotAtMs: Millis | null = null;
+  #proposalsRefused = 0;
 
   /** `state`: what the image's snapshot holds; an empty one without. */
   constructor(
@@ -141,7 +144,19 @@ export class Replica {
   }
 
   propose(envelope: Envelope): ProposeOutcome {
-    return this.raft.propose(encodeEnvelope(envelope));
+    const outcome = this.raft.propose(encodeEnvelope(envelope));
+    if (outcome.kind === "refused") this.#proposalsRefused += 1;
+    return outcome;
+  }
+
+  /** Since the process started: because another leads, is about to, or a quorum does not keep up. */
+  get proposalsRefused(): number {
+    return this.#proposalsRefused;
+  }
+
+  /** When the newest snapshot was made or fetched by this process; null: by none, or an earlier one. */
+  get snapshotAtMs(): Millis | null {
+    return this.#snapshotAtMs;
   }
 
   proposeChange(change: ConfChange): ProposeOutcome {
@@ -215,9 +230,10 @@ export class Replica {
   }
 
   /** The snapshot is durable: the log's beginning goes. */
-  saved(meta: SnapshotMeta): void {
+  saved(meta: SnapshotMeta, now: Millis): void {
     assert(this.#saving?.index === meta.index, "a snapshot is saved when it was asked for");
     this.#saving = null;
+    this.#snapshotAtMs = now;
     this.raft.compact(meta, meta.index - this.#bounds.keepEntries);
   }
 
@@ -234,8 +250,10 @@ export class Replica {
   }
 
   /** A snapshot that was wanted is durable here: the state begins anew from it, unless it is behind by now. */
-  fetched(meta: SnapshotMeta, state: ClusterState): void {
-    if (this.raft.restore(meta)) this.#state = state;
+  fetched(meta: SnapshotMeta, state: ClusterState, now: Millis): void {
+    if (!this.raft.restore(meta)) return;
+    this.#state = state;
+    this.#snapshotAtMs = now;
   }
 
   #enqueue(ready: Ready): void {

@@ -12,6 +12,7 @@ export class Roster {
   #byRaftId: ReadonlyMap<number, Member>;
   #joinSecret: string | null = null;
   #stamp = 0;
+  #index = 0;
   /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
   readonly #routes: Map<number, NodeId> = new Map();
   /** Who was removed a moment ago, and until when it is still let in: it has yet to hear of it. */
@@ -38,6 +39,11 @@ export class Roster {
     return this.#joinSecret;
   }
 
+  /** The log index as of which it is known. */
+  get index(): number {
+    return this.#index;
+  }
+
   /** Another number for each list. */
   get stamp(): number {
     return this.#stamp;
@@ -59,7 +65,15 @@ export class Roster {
     return this.#members.find((member) => member.id === id);
   }
 
-  learn(members: readonly Member[], joinSecret: string | null, now: Millis): void {
+  /** A list as of that log index. Returns false for one that is older than what is known. */
+  learn(
+    members: readonly Member[],
+    joinSecret: string | null,
+    index: number,
+    now: Millis,
+  ): boolean {
+    if (index < this.#index) return false;
+    this.#index = index;
     const ids = new Set(members.map(({ id }) => id));
     for (const member of this.#members) {
       const untilMs = now + DEPARTING_MS;
@@ -70,6 +84,7 @@ export class Roster {
     this.#byRaftId = byRaftId(members);
     this.#joinSecret = joinSecret;
     this.#stamp += 1;
+    return true;
   }
 
   /** Whether somebody who was removed is not to be let in any more. */

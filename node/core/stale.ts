@@ -1,6 +1,7 @@
 import { fault } from "../../lib/errors.ts";
 import type { NodeId } from "../../state/ids.ts";
 import type { NodeConfig } from "../node.ts";
+import { logView } from "./log-view.ts";
 import type { Replica } from "./replica.ts";
 import type { Query, Response } from "./request.ts";
 import { answer } from "./views.ts";
@@ -37,6 +38,7 @@ export function staleAnswer(
     term: replica.raft.term,
     commitIndex: replica.raft.commitIndex,
     quorum: manager !== null,
+    log: logView(replica),
     orchVersion: config.orchVersion,
   });
   if (result.kind === "refused") return result;

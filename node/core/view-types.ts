@@ -139,6 +139,8 @@ export interface ClusterView {
   readonly tasksPending: number;
   /** Whether the manager reaches a majority of the voters. */
   readonly quorum: boolean;
+  /** The manager's copy of the log, and how far the others are. */
+  readonly log: LogView;
   readonly version: string;
 }
 
@@ -147,6 +149,15 @@ export interface WriteView {
   /** Of the job or config, after the write; null when the write was about neither, or removed it. */
   readonly version: number | null;
   /** Whether anything changed: the same file submitted twice changes nothing. */
+  readonly changed: boolean;
+}
+
+/** The answer to POST /v1/cluster/transfer. */
+export interface TransferView {
+  /** Who managed before: a node id. */
+  readonly from: string;
+  readonly manager: string;
+  /** False when the node that was asked for managed already. */
   readonly changed: boolean;
 }
 
@@ -197,9 +208,40 @@ export interface LocalView {
   readonly manager: string | null;
   readonly voters: readonly number[];
   readonly learners: readonly number[];
+  readonly log: LogView;
   readonly stateHash: string;
   readonly ready: boolean;
   readonly version: string;
+}
+
+/** How a node's copy of the log stands. */
+export interface LogView {
+  /** Entries up to this one are gone from the log: the snapshot holds their effect. */
+  readonly baseIndex: number;
+  /** That are kept. */
+  readonly entries: number;
+  /** 0: there is none. */
+  readonly snapshotIndex: number;
+  /** When this process made or fetched it; null when it is older than the process. */
+  readonly snapshotAt: string | null;
+  readonly featureLevel: number;
+  /** Names, sorted as Raft's numbers. */
+  readonly voters: readonly string[];
+  /** Who is being handed the manager's role. */
+  readonly transferee: string | null;
+  /** On the manager: all others that hold the log. Empty elsewhere. */
+  readonly followers: readonly FollowerView[];
+}
+
+export interface FollowerView {
+  readonly raftId: number;
+  readonly name: string;
+  readonly votes: boolean;
+  /** The last log index that it is known to hold. */
+  readonly match: number;
+  readonly state: "probe" | "replicate" | "snapshot";
+  /** Heard from within the last election timeout. */
+  readonly active: boolean;
 }
 
 /** /healthz: open to everyone on the machine, so it holds only what one who joins must know. */

@@ -17,6 +17,16 @@ const CONTEXT: AnswerContext = {
   term: 3,
   commitIndex: 9,
   quorum: true,
+  log: {
+    baseIndex: 0,
+    entries: 9,
+    snapshotIndex: 0,
+    snapshotAt: null,
+    featureLevel: 1,
+    voters: ["c"],
+    transferee: null,
+    followers: [],
+  },
   orchVersion: "0.1.0",
 };
 
@@ -110,6 +120,7 @@ describe("the cluster", () => {
         cluster.live("api").filter((task) => task.state === "running").length,
       tasksPending: 1,
       quorum: true,
+      log: CONTEXT.log,
       version: "0.1.0",
     });
   });

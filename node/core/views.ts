@@ -18,6 +18,7 @@ import type {
   ConfigContentView,
   ConfigView,
   EventView,
+  LogView,
   NodeView,
   ResourcesView,
   TaskView,
@@ -38,6 +39,7 @@ export interface AnswerContext extends ViewContext {
   readonly term: number;
   readonly commitIndex: number;
   readonly quorum: boolean;
+  readonly log: LogView;
   readonly orchVersion: string;
 }
 
@@ -94,7 +96,7 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
   return {
     id: node.id,
     name: node.name,
-    status: statusOf(node, context),
+    status: statusOf(node, allocated.tasks, context),
     role: context.voters.has(node.raftId)
       ? "voter"
       : context.learners.has(node.raftId)
@@ -115,10 +117,13 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
   };
 }
 
-function statusOf(node: NodeRecord, context: ViewContext): NodeView["status"] {
+/** A node that leaves is `left` once it has handed over all that it had: it is about to be removed. */
+function statusOf(node: NodeRecord, tasks: number, context: ViewContext): NodeView["status"] {
   if (node.liveness === "down") return "down";
   if (context.suspect(node.id)) return "suspect";
-  return node.leaving ? "draining" : "ready";
+  if (!node.leaving) return "ready";
+  const holdsLog = context.voters.has(node.raftId) || context.learners.has(node.raftId);
+  return tasks > 0 || holdsLog ? "draining" : "left";
 }
 
 /** Where people reach a node's published ports: where it listens, or, if that is everywhere, where it is known. */
@@ -189,6 +194,7 @@ function clusterView(state: ClusterState, context: AnswerContext): ClusterView {
     tasksRunning: state.taskCount("running"),
     tasksPending: state.taskCount("pending"),
     quorum: context.quorum,
+    log: context.log,
     version: context.orchVersion,
   };
 }

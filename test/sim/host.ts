@@ -2,6 +2,7 @@ import { present } from "../../lib/assert.ts";
 import { type Fault, fault } from "../../lib/errors.ts";
 import type { Prng } from "../../lib/prng.ts";
 import { TICK_MS } from "../../node/core/defaults.ts";
+import { removedFault } from "../../node/core/endings.ts";
 import type { Effect, Event } from "../../node/core/effect.ts";
 import type { Member } from "../../node/core/message.ts";
 import type { Request, Response } from "../../node/core/request.ts";
@@ -248,6 +249,9 @@ export class Host {
       case "events":
       case "note":
       case "gossip":
+        return;
+      case "left":
+        this.#later(0, () => this.#world.stopped(this, removedFault()));
         return;
       case "stop":
         // Later: other effects of the same event come first.
