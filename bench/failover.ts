@@ -59,6 +59,7 @@ async function run(): Promise<void> {
   row("orch, leader cut off silently", await many(orch, cuts, cutOff), CUT_TARGETS);
   await planned(orch);
   orch.end();
+  if (etcdKills === 0) return;
   const version = etcdVersion();
   if (version === null) {
     say("no etcd: install the Debian package etcd-server to have it measured beside orch");
