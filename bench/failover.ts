@@ -31,6 +31,7 @@ const TRANSFER_TARGETS = { p50: 50 } as const;
 /** A failover that took longer is shown with what the survivors said meanwhile. */
 const OUTLIER_MS = 1_500;
 const CUT_OUTLIER_MS = 4_000;
+const FAILURES_SHOWN = 10;
 
 interface Targets {
   readonly p50?: number;
@@ -119,10 +120,12 @@ async function planned(orch: OrchContender): Promise<void> {
   row("orch, longest gap without a transfer", calmMs, {});
   row("orch, longest gap around a transfer", gapsMs, TRANSFER_TARGETS);
   row("orch, the transfer itself", tookMs, {});
-  const verdict = failed === 0 && failedTransfers === 0 ? "yes" : "no";
+  const failures = [...failed.values()].reduce((sum, times) => sum + times, 0);
+  const verdict = failures === 0 && failedTransfers === 0 ? "yes" : "no";
   say(
-    `${writes} writes of 16 clients meanwhile, ${failed} failed, ${failedTransfers} transfers failed; asked for: none ${verdict}`,
+    `${writes} writes of 16 clients meanwhile, ${failures} failed, ${failedTransfers} transfers failed; asked for: none ${verdict}`,
   );
+  for (const [why, times] of [...failed].slice(0, FAILURES_SHOWN)) say(`    ${times} x ${why}`);
 }
 
 function head(): void {

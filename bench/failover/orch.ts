@@ -83,7 +83,7 @@ export class OrchContender implements Contender {
 function memberOf(node: NodeProcess): Member {
   return {
     name: node.name,
-    write: () => writeTo(node),
+    write: async () => (await writeTo(node)) === null,
     state: async () => {
       const view = await node.raft();
       if (view === null) return "no answer";
@@ -93,10 +93,10 @@ function memberOf(node: NodeProcess): Member {
   };
 }
 
-/** Whether it was acknowledged. */
-export async function writeTo(node: NodeProcess): Promise<boolean> {
+/** Null: it was acknowledged; else why not. */
+export async function writeTo(node: NodeProcess): Promise<string | null> {
   try {
-    const { status } = await node.ask({
+    const { status, text } = await node.ask({
       method: "PUT",
       path: `/v1/configs/k${Math.floor(Math.random() * 100)}`,
       headers: {
@@ -107,8 +107,8 @@ export async function writeTo(node: NodeProcess): Promise<boolean> {
       body: "x".repeat(256),
       timeoutMs: WRITE_MS + 2_000,
     });
-    return status === 200;
-  } catch {
-    return false;
+    return status === 200 ? null : `${status} ${text}`;
+  } catch (error) {
+    return error instanceof Error ? error.message : "no answer";
   }
 }

@@ -16,7 +16,8 @@ export interface Transfers {
   /** How long the one who asked waited. */
   readonly tookMs: readonly number[];
   readonly writes: number;
-  readonly failed: number;
+  /** Why writes failed, and how many did so. */
+  readonly failed: ReadonlyMap<string, number>;
   readonly failedTransfers: number;
 }
 
@@ -25,16 +26,19 @@ export async function measureTransfers(
   orch: OrchContender,
   count: number,
 ): Promise<Transfers | null> {
+  // Whoever was killed last may not be back yet: its clients' writes would fail without any transfer.
+  await orch.whole();
   const acked: number[] = [];
   const ending = new AbortController();
-  let failed = 0;
+  const failed = new Map<string, number>();
   const { nodes } = orch.cluster;
   const clients = Array.from({ length: CLIENTS }, async (_, at) => {
     for (let made = at; !ending.signal.aborted; made += 1) {
       const node = nodes[made % nodes.length];
       if (node === undefined) return;
-      if (await writeTo(node)) acked.push(performance.now());
-      else failed += 1;
+      const failure = await writeTo(node);
+      if (failure === null) acked.push(performance.now());
+      else failed.set(failure, (failed.get(failure) ?? 0) + 1);
     }
   });
   const [gapsMs, calmMs, tookMs]: [number[], number[], number[]] = [[], [], []];
