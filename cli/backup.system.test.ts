@@ -23,7 +23,7 @@ let lines: string[] = [];
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "orch-b-"));
   const state = new ClusterState();
-  const envelope = { timeMs: 1, key: null };
+  const envelope = { timeMs: 1, key: null, since: null };
   const found = { clusterId: "c1", joinSecret: "s", featureLevel: 1 } as const;
   state.apply(1, { command: { kind: "cluster-init", ...found }, ...envelope });
   for (const [at, name] of ["app", "web"].entries()) {

@@ -298,6 +298,7 @@ describe("a cluster of three", () => {
       kind: "forward",
       id: 99,
       request: { kind: "read", query: { kind: "jobs" }, stale: false },
+      since: 0,
     });
     world.settle();
     const [refused, forwarded] = world.sent.slice(-2).map(({ message }) => message);

@@ -9,12 +9,12 @@ import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import type { LOG_BOUNDS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
-import { EarlyRequests } from "./core/early-requests.ts";
+import { type Asked, EarlyRequests } from "./core/early-requests.ts";
 import { Ending, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { membersOf } from "./core/members.ts";
-import type { Member, NodeMessage } from "./core/message.ts";
+import { indexOf, type Member, type NodeMessage } from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
 import { RecentEvents } from "./core/recent-events.ts";
 import { Requests } from "./core/requests.ts";
@@ -77,6 +77,7 @@ export class Node {
     this.#requests = new Requests({
       send,
       reply: (id, response) => this.#effects.push({ kind: "reply", id, response }),
+      knownIndex: () => Math.max(this.#replica.raft.appliedIndex, this.#roster.heardIndex),
     });
     this.#early = new EarlyRequests(send);
     this.#session = new SessionClient({
@@ -208,18 +209,13 @@ export class Node {
     if (this.#workerWakeAtMs !== null && this.#now >= this.#workerWakeAtMs) {
       this.#work(this.#worker.tick(this.#now));
     }
-    this.#publish();
+    const { orchVersion } = this.#config;
+    const facts = { usage: this.#usage, tasks: this.#worker.live(), orchVersion };
+    const digest = this.#digests.due(this.#roster.members.length, facts, this.#now);
+    if (digest !== null) this.#effects.push({ kind: "gossip", digest });
     if (this.#roster.tick(this.#now)) this.#effects.push(this.#roster.effect());
     this.#audit.tick(this.holdsLog ? this.manager : null, this.#now);
     this.#ending.tick(this.#worker.isIdle, this.#now);
-  }
-
-  #publish(): void {
-    const count = this.#digests.due(this.#roster.members.length, this.#now);
-    if (count === null) return;
-    const { orchVersion } = this.#config;
-    const digest = { usage: this.#usage, tasks: this.#worker.live(), orchVersion, count };
-    this.#effects.push({ kind: "gossip", digest });
   }
 
   #peerLost(peer: NodeId): void {
@@ -267,9 +263,10 @@ export class Node {
         this.#audit.heard(from, message, this.manager);
         return;
       case "forward":
-        this.#forward(from, message.id, message.request);
+        this.#forward({ from, ...message });
         return;
       case "forwarded":
+        this.#roster.hearIndex(indexOf(message.outcome));
         this.#requests.forwarded(message.id, message.outcome, this.#now);
         return;
       case "session-open":
@@ -305,10 +302,10 @@ export class Node {
     this.#replica.raft.step(message);
   }
 
-  #forward(from: NodeId, id: number, request: Request): void {
+  #forward(asked: Asked): void {
     const leads = this.#replica.raft.role === "leader";
-    if (this.#manager === null) this.#early.came({ from, id, request }, leads, this.manager);
-    else this.#manager.request(from, id, request, this.#now);
+    if (this.#manager === null) this.#early.came(asked, leads, this.manager);
+    else this.#manager.request(asked, this.#now);
   }
 
   /** A worker speaks to the manager. */
@@ -342,6 +339,7 @@ export class Node {
       case "session-set": {
         const set = this.#session.accept(from, m, this.#now);
         if (set === null) return;
+        this.#roster.hearIndex(set.index);
         // A node that was taken out of Raft while it was away has a log that says otherwise.
         const { appliedIndex } = this.#replica.raft;
         const isNews = !this.#replica.holdsLog || set.index > appliedIndex;
@@ -359,6 +357,7 @@ export class Node {
         if (this.#session.isCurrent(from, m.session)) this.#beRemoved(m.left);
         return;
       case "session-beat-reply":
+        this.#roster.hearIndex(m.index);
         this.#session.heard(from, m.session, this.#now);
         return;
       case "session-reports-ack":
@@ -489,8 +488,7 @@ export class Node {
         },
         this.#now,
       );
-      for (const held of this.#early.take())
-        this.#manager.request(held.from, held.id, held.request, this.#now);
+      for (const asked of this.#early.take()) this.#manager.request(asked, this.#now);
     } else if (this.#replica.raft.role !== "leader") {
       this.#manager?.resign();
       this.#manager = null;

@@ -235,10 +235,10 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
       joinSecret: text,
     }),
     z.object({ kind: z.literal("session-beat"), session, usage: usage.nullable(), seq: count }),
-    z.object({ kind: z.literal("session-beat-reply"), session }),
+    z.object({ kind: z.literal("session-beat-reply"), session, index: count }),
     z.object({ kind: z.literal("session-reports"), session, batch: count, reports }),
     z.object({ kind: z.literal("session-reports-ack"), session, batch: count }),
-    z.object({ kind: z.literal("forward"), id: count, request }),
+    z.object({ kind: z.literal("forward"), id: count, request, since: count }),
     z.object({ kind: z.literal("forwarded"), id: count, outcome }),
   ],
 );

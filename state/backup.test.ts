@@ -46,7 +46,12 @@ describe("a backup", () => {
   it("does not hold the join secret, nor what was answered to whom", () => {
     const cluster = busy();
     const put = { kind: "config-put", name: "x", data: "", ifVersion: null } as const;
-    cluster.state.apply(cluster.state.lastIndex + 1, { command: put, timeMs: 1, key: "my-key" });
+    cluster.state.apply(cluster.state.lastIndex + 1, {
+      command: put,
+      timeMs: 1,
+      key: "my-key",
+      since: 0,
+    });
     const text = whole(cluster).join("\n");
     expect(text).not.toContain("hush-hush");
     expect(text).not.toContain("my-key");

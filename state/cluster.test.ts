@@ -8,7 +8,7 @@ import {
   taskReport,
   TestCluster,
 } from "../test/fixtures/cluster.ts";
-import { ClusterState, decodeEnvelope, encodeEnvelope } from "./cluster.ts";
+import { ClusterState, decodeEnvelope, encodeEnvelope, MAX_KEYS } from "./cluster.ts";
 import type { Envelope } from "./command.ts";
 import type { TaskId } from "./ids.ts";
 import { taskId } from "./ids.ts";
@@ -340,13 +340,20 @@ describe("keys", () => {
     expect(cluster.state.answered("k2", other)).toMatchObject({ fault: { code: "conflict" } });
   });
 
-  it("forgets the oldest keys beyond 10,000", () => {
+  it("forgets the oldest keys, and then does not do what may have been done under one", () => {
     const cluster = new TestCluster();
-    const stop = { kind: "job-stop", job: "j", service: null } as const;
-    for (let i = 0; i < 10_001; i++) cluster.apply(stop, `k${i}`);
-    expect(cluster.state.answered("k0", stop)).toBeUndefined();
-    expect(cluster.state.answered("k1", stop)).toBeDefined();
-    expect(cluster.state.answered("k10000", stop)).toBeDefined();
+    const put = { kind: "config-put", name: "c", data: "YQ", ifVersion: null } as const;
+    for (let i = 0; i < MAX_KEYS + 2; i++) cluster.apply(put, `k${i}`);
+    const { state } = cluster;
+    expect(state.answered("k1", put)).toBeUndefined();
+    expect(state.answered("k2", put)).toBeDefined();
+    const version = state.configs.get("c")?.version;
+    const again = (key: string, since: number): unknown =>
+      state.apply(state.lastIndex + 1, { command: put, timeMs: 1, key, since }).outcome;
+    // Taken before entry 2: it may have been k1.
+    expect(again("k1", 1)).toMatchObject({ kind: "refused", fault: { code: "unknown" } });
+    expect(state.configs.get("c")?.version).toBe(version);
+    expect(again("new", 2)).toMatchObject({ kind: "done" });
   });
 });
 
@@ -360,19 +367,23 @@ describe("envelopes", () => {
       },
       timeMs: 7,
       key: "k",
+      since: 4,
     };
     expect(decodeEnvelope(encodeEnvelope(envelope))).toEqual(envelope);
   });
 
   it.each([
-    ["an unknown command", { command: { kind: "toString" }, timeMs: 1, key: null }],
-    ["a missing field", { command: { kind: "task-stop" }, timeMs: 1, key: null }],
+    ["an unknown command", { command: { kind: "toString" }, timeMs: 1, key: null, since: null }],
+    ["a missing field", { command: { kind: "task-stop" }, timeMs: 1, key: null, since: null }],
     [
       "a level that is not whole",
-      { command: { kind: "feature-level", level: 1.5 }, timeMs: 1, key: null },
+      { command: { kind: "feature-level", level: 1.5 }, timeMs: 1, key: null, since: null },
     ],
-    ["no time", { command: { kind: "plan", steps: [] }, key: null }],
-    ["a key of another type", { command: { kind: "plan", steps: [] }, timeMs: 1, key: 3 }],
+    ["no time", { command: { kind: "plan", steps: [] }, key: null, since: null }],
+    [
+      "a key of another type",
+      { command: { kind: "plan", steps: [] }, timeMs: 1, key: 3, since: null },
+    ],
     ["no object", 3],
   ])("stop the process at %s", (_, value) => {
     const bytes = new TextEncoder().encode(JSON.stringify(value));
@@ -381,7 +392,12 @@ describe("envelopes", () => {
 
   it("are applied in order only", () => {
     const state = new ClusterState();
-    const envelope: Envelope = { command: { kind: "plan", steps: [] }, timeMs: 1, key: null };
+    const envelope: Envelope = {
+      command: { kind: "plan", steps: [] },
+      timeMs: 1,
+      key: null,
+      since: null,
+    };
     state.apply(3, envelope);
     expect(state.lastIndex).toBe(3);
     expect(() => state.apply(3, envelope)).toThrow(AssertionError);

@@ -60,6 +60,8 @@ export interface StateEvent {
 export interface Answer {
   readonly command: string;
   readonly outcome: Outcome;
+  /** The log index at which it was given. */
+  readonly index: Index;
 }
 
 /** A state as it was at one moment: what later changes leave alone. Every list is in its table's order. */
@@ -69,8 +71,8 @@ export interface FrozenState extends FrozenTables {
   readonly answers: readonly (readonly [key: string, answer: Answer])[];
 }
 
-/** How many idempotency keys are remembered: minutes of writes at the highest rate, a few MB. */
-const MAX_KEYS = 10_000;
+/** How many idempotency keys are remembered: seconds of writes at the highest rate, hours at a usual one; some MB. */
+export const MAX_KEYS = 30_000;
 
 /**
  * What the log makes of an empty cluster: the same on every node that has applied the same entries. Records are
@@ -220,21 +222,38 @@ export class ClusterState {
     this.#lastIndex = index;
     const known = envelope.key === null ? undefined : this.answered(envelope.key, envelope.command);
     if (known !== undefined) return { outcome: known, events: [] };
+    const { since } = envelope;
+    if (since !== null && since < this.#tables.forgottenIndex) {
+      return { outcome: { kind: "refused", fault: forgottenFault(envelope.key) }, events: [] };
+    }
     const change: Change = { index, timeMs: envelope.timeMs, events: [] };
     const outcome = dispatch(this.#tables, envelope.command, change);
-    if (envelope.key !== null) this.#remember(envelope.key, envelope.command, outcome);
+    if (envelope.key !== null) this.#remember(envelope.key, envelope.command, outcome, index);
     return { outcome, events: change.events };
   }
 
-  #remember(key: string, command: Command, outcome: Outcome): void {
-    this.#answers.set(key, { command: digestOf(command), outcome });
+  #remember(key: string, command: Command, outcome: Outcome, index: Index): void {
+    this.#answers.set(key, { command: digestOf(command), outcome, index });
     this.#tables.hash.add(`${key} ${JSON.stringify(outcome)}`);
     // Not by asking the map for its first key: it walks over all that were deleted before.
     const oldest = this.#keys[this.#nextKey];
-    if (oldest !== undefined) this.#answers.delete(oldest);
+    if (oldest !== undefined) {
+      this.#tables.forgottenIndex = this.#answers.get(oldest)?.index ?? index;
+      this.#answers.delete(oldest);
+    }
     this.#keys[this.#nextKey] = key;
     this.#nextKey = (this.#nextKey + 1) % MAX_KEYS;
   }
+}
+
+/** It may have been done under a key that is forgotten by now: to do it could be to do it twice. */
+function forgottenFault(key: string | null): Fault {
+  return fault(
+    "unknown",
+    "the write waited for so long that nobody knows any more whether it was done",
+    "Look at what it was to change; if it was not done, repeat it with a new idempotency key.",
+    { key },
+  );
 }
 
 function digestOf(command: Command): string {

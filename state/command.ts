@@ -1,4 +1,4 @@
-import type { Millis, NodeId, TaskId } from "./ids.ts";
+import type { Index, Millis, NodeId, TaskId } from "./ids.ts";
 import type { NodeFacts } from "./node-record.ts";
 import type { JobSpec } from "./spec.ts";
 import type { TaskPort, TaskReport } from "./task.ts";
@@ -102,4 +102,9 @@ export interface Envelope {
   readonly timeMs: Millis;
   /** The idempotency key of the request that caused it; null for the manager's own. */
   readonly key: string | null;
+  /**
+   * The log index that the node which took the request knew of then: the command was not applied before. Null where
+   * there is no key.
+   */
+  readonly since: Index | null;
 }

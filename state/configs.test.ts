@@ -179,6 +179,7 @@ describe("a config is refused", () => {
         command: { kind: "config-put", name: `c${i}`, data: "", ifVersion: null },
         timeMs: 1,
         key: null,
+        since: null,
       });
     }
     const put = (name: string) =>
@@ -186,6 +187,7 @@ describe("a config is refused", () => {
         command: { kind: "config-put", name, data: "", ifVersion: null },
         timeMs: 1,
         key: null,
+        since: null,
       }).outcome;
     expect(code(put("more"))).toBe("too-large");
     expect(code(put("c7"))).toBe("done true 2");

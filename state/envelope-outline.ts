@@ -40,6 +40,7 @@ export function checkOutline(value: unknown): asserts value is Envelope {
   assert(isObject(value), "a log entry is an object");
   assert(Number.isSafeInteger(value["timeMs"]), "a log entry has its time in whole milliseconds");
   assert(fits(value["key"], "string or null"), "a log entry's key is text or null");
+  assert(fits(value["since"], "integer or null"), "a log entry's since is an index or null");
   const command = value["command"];
   assert(isObject(command), "a log entry has a command");
   const kind = command["kind"];

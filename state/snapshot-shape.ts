@@ -107,6 +107,7 @@ const SCALARS: Outline<FrozenScalars & { readonly lastIndex: number }> = {
   lastRaftId: "integer",
   featureLevel: "integer",
   configFloor: "integer",
+  forgottenIndex: "integer",
   hash: "text",
   lastIndex: "integer",
 };
@@ -145,7 +146,7 @@ export function checkScalars(
 }
 
 export function checkAnswer(value: unknown): asserts value is Answer {
-  checkOutline(value, { command: "text", outcome: "object" }, "an answer");
+  checkOutline(value, { command: "text", outcome: "object", index: "integer" }, "an answer");
   const { outcome } = value;
   check(isObject(outcome), "an outcome is no object");
   if (outcome["kind"] === "done") {

@@ -4,7 +4,7 @@ import { AssertionError, present } from "../lib/assert.ts";
 import { idOf, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
 import { action, JOBS, NODES, perform, STATES } from "../test/fixtures/random-cluster.ts";
 import { portKey } from "./allocation.ts";
-import { ClusterState, decodeEnvelope, encodeEnvelope } from "./cluster.ts";
+import { ClusterState, decodeEnvelope, encodeEnvelope, MAX_KEYS } from "./cluster.ts";
 import type { Envelope, PlanStep } from "./command.ts";
 import { taskId } from "./ids.ts";
 import { RollingHash } from "./rolling-hash.ts";
@@ -202,9 +202,9 @@ describe("a snapshot", () => {
   it("forgets the oldest keys next", () => {
     const cluster = new TestCluster();
     const stop = { kind: "task-stop", task: taskId("9-9") } as const;
-    for (let i = 0; i < 10_000; i++) cluster.apply(stop, `k${i}`);
+    for (let i = 0; i < MAX_KEYS; i++) cluster.apply(stop, `k${i}`);
     const restored = read(write(cluster.state));
-    restored.apply(10_001, { command: stop, timeMs: 1, key: "new" });
+    restored.apply(MAX_KEYS + 1, { command: stop, timeMs: 1, key: "new", since: null });
     expect(restored.answered("k0", stop)).toBeUndefined();
     expect(restored.answered("k1", stop)).toEqual(cluster.state.answered("k1", stop));
     expect(restored.answered("k1", { ...stop, task: taskId("8-8") })).toMatchObject({

@@ -23,6 +23,7 @@ export interface FrozenScalars {
   readonly lastRaftId: number;
   readonly featureLevel: number;
   readonly configFloor: number;
+  readonly forgottenIndex: Index;
   /** The digest over every change so far. */
   readonly hash: string;
 }
@@ -56,6 +57,8 @@ export class Tables {
   readonly configs: Map<string, Config> = new Map();
   /** The highest version that any removed config had: the versions of new ones begin above it. */
   configFloor = 0;
+  /** The log index of the newest answer that is not remembered any more. */
+  forgottenIndex: Index = 0;
   /** Null: not counted yet. */
   #configsBytes: number | null = null;
   readonly hash: RollingHash = new RollingHash();
@@ -182,6 +185,7 @@ export class Tables {
         lastRaftId: this.#lastRaftId,
         featureLevel: this.featureLevel,
         configFloor: this.configFloor,
+        forgottenIndex: this.forgottenIndex,
         hash: this.hash.digest(),
       },
       nodes: [...this.nodes.values()],
@@ -202,6 +206,7 @@ export class Tables {
     this.#lastRaftId = scalars.lastRaftId;
     this.featureLevel = scalars.featureLevel;
     this.configFloor = scalars.configFloor;
+    this.forgottenIndex = scalars.forgottenIndex;
     this.hash.restore(scalars.hash);
   }
 

@@ -23,7 +23,7 @@ export function bootstrap(
     term: 1,
     index,
     kind: "normal",
-    data: encodeEnvelope({ command: content, timeMs: now, key: null }),
+    data: encodeEnvelope({ command: content, timeMs: now, key: null, since: null }),
   });
   const entries: Entry[] = [
     {

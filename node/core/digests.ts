@@ -9,15 +9,15 @@ export class Digests {
   #publishedAtMs: Millis = 0;
   #count = 0;
 
-  /** The number of the digest that is due now; null: none yet. The rarer the more nodes there are. */
-  due(nodes: number, now: Millis): number | null {
+  /** The digest that is due now; null: none yet. The rarer the more nodes there are. */
+  due(nodes: number, facts: Omit<Digest, "count">, now: Millis): Digest | null {
     const spread = (nodes * 1000) / GOSSIP_PER_SECOND;
     const everyMs = Math.min(Math.max(spread, GOSSIP_MIN_MS), GOSSIP_MAX_MS);
     if (now - this.#publishedAtMs < everyMs) return null;
     this.#publishedAtMs = now;
     // Above all that an earlier process of this node gave.
     this.#count = Math.max(this.#count + 1, now);
-    return this.#count;
+    return { ...facts, count: this.#count };
   }
 
   /** Takes over a digest unless a newer one came before. */

@@ -20,16 +20,16 @@ function away(id: number, manager: typeof A | null): NodeMessage {
 
 it("keeps what comes to a leader, and hands it out once", () => {
   const { early, sent } = desk();
-  early.came({ from: A, id: 1, request: READ }, true, null);
-  expect(early.take()).toEqual([{ from: A, id: 1, request: READ }]);
+  early.came({ from: A, id: 1, request: READ, since: 5 }, true, null);
+  expect(early.take()).toEqual([{ from: A, id: 1, request: READ, since: 5 }]);
   expect(early.take()).toEqual([]);
   expect(sent).toEqual([]);
 });
 
 it("points at the manager when it does not lead, or no longer", () => {
   const { early, sent } = desk();
-  early.came({ from: A, id: 1, request: READ }, false, B);
-  early.came({ from: A, id: 2, request: READ }, true, null);
+  early.came({ from: A, id: 1, request: READ, since: 5 }, false, B);
+  early.came({ from: A, id: 2, request: READ, since: 5 }, true, null);
   expect(sent).toEqual([away(1, B)]);
   early.sendAway(B);
   expect(sent).toEqual([away(1, B), away(2, B)]);
@@ -39,7 +39,7 @@ it("points at the manager when it does not lead, or no longer", () => {
 it("keeps a bounded number", () => {
   const { early, sent } = desk();
   for (let id = 1; id <= REQUESTS_MAX + 1; id++) {
-    early.came({ from: A, id, request: READ }, true, null);
+    early.came({ from: A, id, request: READ, since: 5 }, true, null);
   }
   expect(sent).toEqual([away(REQUESTS_MAX + 1, null)]);
 });

@@ -3,10 +3,12 @@ import { REQUESTS_MAX } from "./defaults.ts";
 import type { NodeMessage } from "./message.ts";
 import type { Request } from "./request.ts";
 
-interface Held {
+/** A request as it comes from its node. */
+export interface Asked {
   readonly from: NodeId;
   readonly id: number;
   readonly request: Request;
+  readonly since: number;
 }
 
 /**
@@ -15,20 +17,20 @@ interface Held {
  */
 export class EarlyRequests {
   readonly #send: (to: NodeId, message: NodeMessage) => void;
-  #held: Held[] = [];
+  #held: Asked[] = [];
 
   constructor(send: (to: NodeId, message: NodeMessage) => void) {
     this.#send = send;
   }
 
   /** `leads`: it is to be kept until `take` or `sendAway`. `manager`: whom this node takes for the manager. */
-  came(held: Held, leads: boolean, manager: NodeId | null): void {
+  came(held: Asked, leads: boolean, manager: NodeId | null): void {
     if (leads && this.#held.length < REQUESTS_MAX) this.#held.push(held);
     else this.#tryAgain(held, manager);
   }
 
   /** This node manages: what was kept is for it. */
-  take(): readonly Held[] {
+  take(): readonly Asked[] {
     const held = this.#held;
     this.#held = [];
     return held;
@@ -39,7 +41,7 @@ export class EarlyRequests {
     for (const held of this.take()) this.#tryAgain(held, manager);
   }
 
-  #tryAgain({ from, id }: Held, manager: NodeId | null): void {
+  #tryAgain({ from, id }: Asked, manager: NodeId | null): void {
     const outcome = { kind: "try-again", manager, tried: false } as const;
     this.#send(from, { kind: "forwarded", id, outcome });
   }

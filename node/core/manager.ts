@@ -1,15 +1,15 @@
 import { fault } from "../../lib/errors.ts";
 import type { Usage } from "../../runtime/engine.ts";
 import { isMember } from "../../consensus/membership.ts";
-import { NONE } from "../../consensus/message.ts";
 import { refuseRemoval } from "../../state/apply-nodes.ts";
 import { schedule } from "../../scheduler/schedule.ts";
 import type { Outcome } from "../../state/cluster.ts";
-import type { Command } from "../../state/command.ts";
+import type { Command, Envelope } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
+import type { Asked } from "./early-requests.ts";
 import { sameFacts } from "./facts.ts";
 import { logView } from "./log-view.ts";
 import type { ForwardOutcome, NodeMessage } from "./message.ts";
@@ -17,6 +17,7 @@ import { Pilot } from "./pilot.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
 import type { Query, Request, Response, UserCommand } from "./request.ts";
 import { type MemberList, SessionTable } from "./sessions.ts";
+import { Transfers } from "./transfers.ts";
 import { answer, type ViewContext } from "./views.ts";
 
 /** Who waits for a proposal of this manager to be applied. */
@@ -67,7 +68,7 @@ export class Manager {
   readonly #waiting: Map<number, { readonly term: number; readonly waiter: Waiter }> = new Map();
   /** Reads by their number: first until a quorum confirms, then until their index is applied. */
   readonly #unconfirmed: Map<number, Read> = new Map();
-  readonly #transferring: { readonly from: NodeId; readonly id: number }[] = [];
+  readonly #transfers: Transfers;
   #confirmed: { readonly read: Read; readonly index: number }[] = [];
   #reads = 0;
   #planInFlight = false;
@@ -86,6 +87,11 @@ export class Manager {
     this.#sessions = new SessionTable(now);
     this.#lastTickMs = now;
     const { self, replica, replaceAfterMs } = context;
+    this.#transfers = new Transfers({
+      self,
+      replica,
+      answer: (from, id, response) => this.#answer(from, id, response),
+    });
     this.#pilot = new Pilot(
       {
         self,
@@ -100,55 +106,19 @@ export class Manager {
   }
 
   /** Takes a request of any node; the outcome goes back to it, now or when it is applied. */
-  request(from: NodeId, id: number, request: Request, now: Millis): void {
-    if (request.kind === "write") this.#write(from, id, request.key, request.command, now);
+  request({ from, id, request, since }: Asked, now: Millis): void {
+    if (request.kind === "write") this.#write(from, id, request, since, now);
     else if (request.kind === "read") this.#read({ from, id, query: request.query });
-    else this.#transfer(from, id, request.node);
+    else this.#transfers.ask(from, id, request.node);
   }
 
-  /** Answered when another leads, or when it has come to nothing. */
-  #transfer(from: NodeId, id: number, wanted: string | null): void {
-    const { replica } = this.#context;
-    const node = wanted === null ? undefined : replica.state.findNode(wanted);
-    if (wanted !== null && node === undefined) {
-      const reason = fault("not-found", `no node ${wanted} in this cluster`, "See `orch node ls`.");
-      this.#answer(from, id, { kind: "refused", fault: reason });
-      return;
-    }
-    if (node?.raftId === replica.raftId) {
-      const index = replica.raft.appliedIndex;
-      const body = { from: this.#context.self };
-      this.#answer(from, id, { kind: "ok", index, manager: this.#context.self, body });
-      return;
-    }
-    const isBegun =
-      node === undefined ? replica.handOver() : replica.raft.transfer(node.raftId).kind === "begun";
-    if (isBegun) {
-      this.#transferring.push({ from, id });
-      return;
-    }
-    const who =
-      node === undefined ? "no other voter is here to take over" : `${node.name} does not vote`;
-    const hint =
-      "`orch cluster status` says who votes; a cluster of fewer than three nodes has one voter.";
-    this.#answer(from, id, { kind: "refused", fault: fault("conflict", who, hint) });
-  }
-
-  /** Whoever was to take over has not, within an election timeout. */
-  #transferFailed(): void {
-    if (this.#transferring.length === 0 || this.#context.replica.raft.transferee !== NONE) return;
-    // No code that a client repeats by itself: every attempt holds writes up.
-    const reason = fault(
-      "conflict",
-      "the other voter did not take over in time: this manager goes on",
-      "See `orch node ls` for nodes that are away, or name another.",
-    );
-    for (const { from, id } of this.#transferring.splice(0)) {
-      this.#answer(from, id, { kind: "refused", fault: reason });
-    }
-  }
-
-  #write(from: NodeId, id: number, key: string, command: UserCommand, now: Millis): void {
+  #write(
+    from: NodeId,
+    id: number,
+    { key, command }: Extract<Request, { kind: "write" }>,
+    since: number,
+    now: Millis,
+  ): void {
     const { replica } = this.#context;
     const before = replica.state.answered(key, command);
     if (before !== undefined) {
@@ -160,7 +130,7 @@ export class Manager {
       // Two that are removed at once must not take the quorum with them: Raft lets go of each first.
       this.#expel(command, now, waiter);
     } else {
-      this.#propose(command, key, now, waiter);
+      this.#propose(command, { key, since }, now, waiter);
     }
   }
 
@@ -181,8 +151,14 @@ export class Manager {
     else this.#propose({ kind: "node-leave", node }, null, now, waiter);
   }
 
-  #propose(command: Command, key: string | null, now: Millis, waiter: Waiter): boolean {
-    const outcome = this.#context.replica.propose({ command, timeMs: now, key });
+  #propose(
+    command: Command,
+    keyed: Pick<Envelope, "key" | "since"> | null,
+    now: Millis,
+    waiter: Waiter,
+  ): boolean {
+    const { key, since } = keyed ?? { key: null, since: null };
+    const outcome = this.#context.replica.propose({ command, timeMs: now, key, since });
     if (outcome.kind === "proposed") {
       this.#waiting.set(outcome.index, { term: outcome.term, waiter });
       return true;
@@ -393,7 +369,8 @@ export class Manager {
     }
     this.#sessions.beat(from, usage, seq, now);
     this.#revive(from, now);
-    this.#context.send(from, { kind: "session-beat-reply", session });
+    const index = this.#context.replica.raft.appliedIndex;
+    this.#context.send(from, { kind: "session-beat-reply", session, index });
   }
 
   reported(
@@ -428,7 +405,7 @@ export class Manager {
     // This process itself stood still: what it did not hear meanwhile says nothing about others.
     if (gapMs > STALL_MS) this.#sessions.forgive(gapMs);
     this.#judgeAll(now);
-    this.#transferFailed();
+    this.#transfers.tick();
     this.#pilot.tick(now);
   }
 
@@ -474,11 +451,7 @@ export class Manager {
     for (const { waiter } of this.#waiting.values()) {
       if (waiter.kind === "request") this.#tryAgain(waiter.from, waiter.id, true);
     }
-    const { appliedIndex: index } = this.#context.replica.raft;
-    for (const { from, id } of this.#transferring) {
-      const body = { from: this.#context.self };
-      this.#answer(from, id, { kind: "ok", index, manager: null, body });
-    }
+    this.#transfers.resign();
     const reads = [...this.#unconfirmed.values(), ...this.#confirmed.map(({ read }) => read)];
     for (const { from, id } of reads) this.#tryAgain(from, id, false);
   }

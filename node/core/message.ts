@@ -47,7 +47,8 @@ export type NodeMessage =
       /** The last set that it has taken over. */
       readonly seq: number;
     }
-  | { readonly kind: "session-beat-reply"; readonly session: number }
+  /** `index`: the log index that the manager has applied. */
+  | { readonly kind: "session-beat-reply"; readonly session: number; readonly index: number }
   | {
       readonly kind: "session-reports";
       readonly session: number;
@@ -56,7 +57,13 @@ export type NodeMessage =
     }
   /** The batch is committed. */
   | { readonly kind: "session-reports-ack"; readonly session: number; readonly batch: number }
-  | { readonly kind: "forward"; readonly id: number; readonly request: Request }
+  /** `since`: the log index that the sender knew of when it took the request. */
+  | {
+      readonly kind: "forward";
+      readonly id: number;
+      readonly request: Request;
+      readonly since: number;
+    }
   | { readonly kind: "forwarded"; readonly id: number; readonly outcome: ForwardOutcome };
 
 /** Assignments and members: all of them (`full`), or what changed since set `seq - 1`. */
@@ -72,6 +79,12 @@ export interface SessionSet {
   /** Null: unchanged. */
   readonly members: readonly Member[] | null;
   readonly joinSecret: string;
+}
+
+/** The log index that an outcome speaks of; 0: of none. */
+export function indexOf(outcome: ForwardOutcome): number {
+  const isOk = outcome.kind === "answered" && outcome.response.kind === "ok";
+  return isOk ? outcome.response.index : 0;
 }
 
 export type ForwardOutcome =

@@ -37,7 +37,7 @@ class Log {
 
   command(command: Command): this {
     const timeMs = 100 * (this.entries.length + 1);
-    return this.#add("normal", encodeEnvelope({ command, timeMs, key: null }));
+    return this.#add("normal", encodeEnvelope({ command, timeMs, key: null, since: null }));
   }
 
   /** What a leader begins with. */

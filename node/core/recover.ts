@@ -168,6 +168,7 @@ export function recoveryWrite(
       command: { kind: "cluster-recover", clusterId, joinSecret, node: identity.node },
       timeMs: Math.max(now, survey.lastTimeMs ?? 0),
       key: null,
+      since: null,
     }),
   );
   return {

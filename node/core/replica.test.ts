@@ -22,7 +22,12 @@ const FOUNDING: Entry = {
 
 function entry(term: number, index: number, node = "x"): Entry {
   const command = { kind: "node-admit", node: idOf(node), facts: nodeFacts(node) } as const;
-  return { term, index, kind: "normal", data: encodeEnvelope({ command, timeMs: 1, key: null }) };
+  return {
+    term,
+    index,
+    kind: "normal",
+    data: encodeEnvelope({ command, timeMs: 1, key: null, since: null }),
+  };
 }
 
 /** Node 2 of three, with a disk that is done when the test says so. */
@@ -260,6 +265,7 @@ describe("a lone voter", () => {
         command: { kind: "job-stop", job: "x", service: null },
         timeMs: 1,
         key: null,
+        since: null,
       }),
     ).toEqual({
       kind: "proposed",

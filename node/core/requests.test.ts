@@ -21,6 +21,7 @@ class Desk {
   readonly requests = new Requests({
     send: (to, message) => this.sent.push({ to, message }),
     reply: (id, response) => this.replies.push([id, response]),
+    knownIndex: () => 7,
   });
 
   submit(id: number, request: Request, timeoutMs = 10_000): void {
@@ -53,7 +54,9 @@ describe("a request", () => {
     const desk = new Desk();
     desk.submit(1, WRITE);
     expect(desk.flush(A)).toEqual([A]);
-    expect(desk.sent).toEqual([{ to: A, message: { kind: "forward", id: 1, request: WRITE } }]);
+    expect(desk.sent).toEqual([
+      { to: A, message: { kind: "forward", id: 1, request: WRITE, since: 7 } },
+    ]);
     desk.requests.forwarded(1, { kind: "answered", response: DONE }, desk.now);
     desk.requests.forwarded(1, { kind: "answered", response: DONE }, desk.now);
     expect(desk.replies).toEqual([[1, DONE]]);
@@ -83,7 +86,7 @@ describe("a request", () => {
     desk.flush(A);
     expect(desk.flush(null)).toEqual([]);
     expect(desk.flush(B)).toEqual([B]);
-    expect(desk.sent[1]?.message).toEqual({ kind: "forward", id: 1, request: WRITE });
+    expect(desk.sent[1]?.message).toEqual({ kind: "forward", id: 1, request: WRITE, since: 7 });
   });
 
   it("is asked again a tick after a refusal to serve it, and no sooner", () => {

@@ -8,6 +8,8 @@ interface Waiting {
   readonly id: number;
   readonly request: Request;
   readonly deadlineMs: Millis;
+  /** The log index known when it was taken: it was not applied before. */
+  readonly since: number;
   sentTo: NodeId | null;
   /** Not asked again before. */
   againAtMs: Millis;
@@ -20,6 +22,8 @@ interface Waiting {
 export interface RequestsContext {
   readonly send: (to: NodeId, message: NodeMessage) => void;
   readonly reply: (id: number, response: Response) => void;
+  /** The highest log index that this node knows to be applied anywhere. */
+  readonly knownIndex: () => number;
 }
 
 /**
@@ -53,6 +57,7 @@ export class Requests {
       id,
       request,
       deadlineMs,
+      since: this.#context.knownIndex(),
       sentTo: null,
       againAtMs: now,
       tried: false,
@@ -95,7 +100,8 @@ export class Requests {
     // Sent twice without an answer: whatever the second says, the first may have been done.
     waiting.tried ||= waiting.unheard;
     waiting.unheard = true;
-    this.#context.send(manager, { kind: "forward", id: waiting.id, request: waiting.request });
+    const { id, request, since } = waiting;
+    this.#context.send(manager, { kind: "forward", id, request, since });
   }
 
   /** An answer. Returns the manager that a refusing node points at, if any. */

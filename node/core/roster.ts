@@ -13,6 +13,7 @@ export class Roster {
   #joinSecret: string | null = null;
   #stamp = 0;
   #index = 0;
+  #heardIndex = 0;
   /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
   readonly #routes: Map<number, NodeId> = new Map();
   /** Who was removed a moment ago, and until when it is still let in: it has yet to hear of it. */
@@ -42,6 +43,15 @@ export class Roster {
   /** The log index as of which it is known. */
   get index(): number {
     return this.#index;
+  }
+
+  /** The highest log index that the manager is known to have applied. */
+  get heardIndex(): number {
+    return this.#heardIndex;
+  }
+
+  hearIndex(index: number): void {
+    this.#heardIndex = Math.max(this.#heardIndex, index);
   }
 
   /** Another number for each list. */
