@@ -125,8 +125,8 @@ test("leave without waiting shows as draining; rm of a node that is up needs --f
     code: 0,
     stderr: `node ${victim.name} is removed\n`,
   });
-  expect(await victim.ended()).toBe(77);
-  expect(victim.logEnd()).toContain("this node is no member of the cluster any more");
+  // A voter that is up is made to leave first: nothing restarts it then.
+  expect(await victim.ended()).toBe(0);
   victim.spawn("start");
   expect(await victim.ended()).toBe(77);
   expect(victim.logEnd()).toContain("is no member of its cluster any more");
