@@ -188,6 +188,12 @@ export class Faults {
     const leader = world.running().find(({ node }) => node?.isManager === true);
     if (leader === undefined) return;
     world.count("transfer");
+    if (this.#prng.chance(400)) {
+      const node = this.#prng.pick([...world.hosts.keys()]);
+      world.say(`${leader.id} is to hand over to ${node}`);
+      leader.request({ kind: "transfer", node }, 5_000, () => {});
+      return;
+    }
     world.say(`${leader.id} is to hand over`);
     leader.deliver({ kind: "hand-over" });
   }

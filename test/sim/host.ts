@@ -233,10 +233,10 @@ export class Host {
         this.#learn(effect.members, effect.connect);
         return;
       case "again": {
-        const { life } = this;
-        this.#world.queue.after(0, () => {
-          if (this.life === life) this.deliver({ kind: "continue" });
-        });
+        // Applying takes its time, and meanwhile others speak.
+        this.#later(this.#prng.below(this.#world.options.applyMs + 1), () =>
+          this.deliver({ kind: "continue" }),
+        );
         return;
       }
       case "save-snapshot":

@@ -10,6 +10,8 @@ const SINCE = {
   mixedLevels: false,
   replaceAfterMs: REPLACE_AFTER_MS,
   logBounds: LOG_BOUNDS,
+  applyMs: 0,
+  drill: null,
 } as const;
 
 /**
@@ -141,6 +143,8 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
     found: "a learner that held nothing of a short log passed for caught up, and became a voter",
     options: {
       seed: 5499,
+      applyMs: 0,
+      drill: null,
       nodes: 4,
       safetyMs: 26327,
       livenessMs: 120000,
@@ -156,7 +160,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       transferEveryMs: 1764,
       mixedLevels: false,
       replaceAfterMs: 2000,
-      logBounds: { snapshotEntries: 25, keepEntries: 3 },
+      logBounds: { ...LOG_BOUNDS, snapshotEntries: 25, keepEntries: 3 },
       lossPerMille: 81,
       repeatPerMille: 0,
       reorderPerMille: 0,
