@@ -27,6 +27,10 @@ export function convergence(hosts: ReadonlyMap<NodeId, Host>): string | null {
   }
   const notReady = [...state.nodes.values()].find(({ liveness }) => liveness !== "ready");
   if (notReady !== undefined) return `${notReady.id} is ${notReady.liveness}`;
+  const unsaid = all.find(
+    ({ id, facts }) => state.nodes.get(id)?.publishAddress !== facts.publishAddress,
+  );
+  if (unsaid !== undefined) return `${unsaid.id} is known by old facts`;
   if (isJoint(replica.membership)) return "a joint configuration stands";
   const { voters } = replica.membership;
   const target = wantedVoters(all.length);

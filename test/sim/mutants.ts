@@ -119,9 +119,14 @@ function line(verdict: Verdict): string {
 
 const HEAD = ["item", "bug", "place", "seeds (median)", "seconds", "found by"];
 
+/** In Markdown, with columns as wide as their widest cell: as the formatter would have it. */
 function table(verdicts: readonly Verdict[]): string {
-  const rows = verdicts.map((verdict) => `| ${cells(verdict).join(" | ")} |`);
-  return [`| ${HEAD.join(" | ")} |`, `|${HEAD.map(() => " --- |").join("")}`, ...rows].join("\n");
+  const rows = [HEAD, ...verdicts.map(cells)];
+  const widths = HEAD.map((_, at) => Math.max(...rows.map((row) => (row[at] ?? "").length)));
+  const text = (row: readonly string[]): string =>
+    `| ${widths.map((width, at) => (row[at] ?? "").padEnd(width)).join(" | ")} |`;
+  const [head = HEAD, ...body] = rows;
+  return [head, widths.map((width) => "-".repeat(width)), ...body].map(text).join("\n");
 }
 
 /** Replaces the table in the page, which begins at its first `|` and ends with the page. */
