@@ -1,7 +1,7 @@
 import type { Membership } from "../../consensus/membership.ts";
 import type { Message, RaftId } from "../../consensus/message.ts";
 import type { Raft } from "../../consensus/raft.ts";
-import type { Event } from "../../node/core/effect.ts";
+import type { Effect, Event } from "../../node/core/effect.ts";
 import type { Replica } from "../../node/core/replica.ts";
 import type { NodeId } from "../../state/ids.ts";
 import { ClusterState, decodeEnvelope } from "../../state/cluster.ts";
@@ -47,14 +47,14 @@ export class Checkers {
     this.#lost = lost;
   }
 
-  handled(host: Host, events: readonly Event[]): void {
+  handled(host: Host, events: readonly Event[], effects: readonly Effect[]): void {
     const replica = host.node?.replica;
     if (replica === undefined) return;
     const before = this.#before(host, replica);
     this.#order(host, replica);
     this.#monotonic(host, replica, before);
     this.#entries(host, replica, before);
-    this.#elections.handled(host, replica.raft, replica.raftId, before);
+    this.#elections.handled(host, replica.raft, replica.raftId, before, events, effects);
     this.#complete(host, replica.raft, before);
     this.#commits(host, replica, before);
     this.#applies(host, replica, before);
@@ -149,6 +149,11 @@ export class Checkers {
   }
 
   #commits(host: Host, { raft }: Replica, before: Seen): void {
+    const led = before.role === "leader" && raft.role === "leader" && before.term === raft.term;
+    if (led && raft.commitIndex > before.commit && raft.termAt(raft.commitIndex) !== raft.term) {
+      const text = `${host.id} counts ${raft.commitIndex} of an earlier term (Raft figure 8)`;
+      throw new Violation("commit by counting", text);
+    }
     for (let index = before.commit + 1; index <= raft.commitIndex; index++) {
       const term = raft.termAt(index);
       // Within a snapshot that was fetched: its entries are checked where they were committed.

@@ -1,6 +1,7 @@
 import type { Membership } from "../../consensus/membership.ts";
 import type { Message, RaftId } from "../../consensus/message.ts";
 import type { Raft } from "../../consensus/raft.ts";
+import type { Effect, Event } from "../../node/core/effect.ts";
 import type { DiskImage } from "../../node/storage.ts";
 import { holdsOnDisk } from "./durable.ts";
 import type { Host } from "./host.ts";
@@ -35,8 +36,21 @@ export class ElectionChecks {
   }
 
   /** After every turn of a node. */
-  handled(host: Host, raft: Raft, raftId: RaftId, before: Before): void {
+  handled(
+    host: Host,
+    raft: Raft,
+    raftId: RaftId,
+    before: Before,
+    events: readonly Event[],
+    effects: readonly Effect[],
+  ): void {
     this.#begun(host, raft, raftId);
+    for (const request of requestsIn(events)) {
+      checkVote(host, raft, request, before);
+      checkPreVote(host, raft, request, effects);
+    }
+    const stands = raft.role === "candidate" || raft.role === "pre-candidate";
+    if (stands && before.role === "follower") checkMayStand(host, raft);
     if (raft.role !== "leader") return;
     const known = this.#leaders.get(raft.term);
     if (known !== undefined && known !== raftId) {
@@ -119,10 +133,13 @@ export class ElectionChecks {
   /** One question a term of either log, not one an entry. */
   #probing(host: Host, raft: Raft, m: Of<"append">): void {
     const key = `${m.from}>${m.to}/${m.term}/${host.life}`;
-    if (raft.progressOf(m.to)?.state !== "probe") {
+    const progress = raft.progressOf(m.to);
+    if (progress?.state !== "probe") {
       this.#probes.delete(key);
       return;
     }
+    // Sent earlier in the turn, when it was still sure.
+    if (m.prevIndex !== progress.next - 1) return;
     const asked = this.#probes.get(key) ?? new Set();
     this.#probes.set(key, asked.add(m.prevIndex));
     if (asked.size <= PROBES_SPARE) return;
@@ -152,6 +169,60 @@ export class ElectionChecks {
       throw new Violation("transfer", text);
     }
   }
+}
+
+type Request = Of<"vote" | "pre-vote">;
+
+/** Of votes, when nothing else came with them that could change what the node holds. */
+function requestsIn(events: readonly Event[]): Request[] {
+  const requests: Request[] = [];
+  for (const event of events) {
+    if (event.kind !== "message") continue;
+    const { message } = event;
+    if (message.kind !== "raft") continue;
+    const { message: m } = message;
+    if (m.kind === "vote" || m.kind === "pre-vote") requests.push(m);
+    else if (m.kind === "append" || m.kind === "snapshot") return [];
+  }
+  return requests;
+}
+
+function isUpToDate({ lastTerm, lastIndex }: Request, raft: Raft): boolean {
+  const term = raft.termAt(raft.lastIndex) ?? 0;
+  return lastTerm > term || (lastTerm === term && lastIndex >= raft.lastIndex);
+}
+
+/** A vote goes to a log that is up to date; and who follows such a candidate into its term votes, learner or not. */
+function checkVote(host: Host, raft: Raft, m: Request, before: Before): void {
+  if (m.kind !== "vote" || m.term !== raft.term || before.role === "none") return;
+  const isNew = before.term < raft.term;
+  if (isNew && raft.vote === m.from && !isUpToDate(m, raft)) {
+    throw new Violation("votes", `${host.id} votes for ${m.from}, whose log is behind`);
+  }
+  if (isNew && raft.vote === 0 && raft.leader === 0 && isUpToDate(m, raft)) {
+    throw new Violation("votes", `${host.id} does not vote for ${m.from} in term ${m.term}`);
+  }
+}
+
+/** Only where the grant leaves at once is it certain what the voter held. */
+function checkPreVote(host: Host, raft: Raft, m: Request, effects: readonly Effect[]): void {
+  if (m.kind !== "pre-vote" || isUpToDate(m, raft)) return;
+  for (const effect of effects) {
+    if (effect.kind !== "send" || effect.message.kind !== "raft") continue;
+    const { message: reply } = effect.message;
+    const isItsOwn = reply.to === m.from && reply.term === m.term;
+    if (reply.kind !== "pre-vote-reply" || reply.rejected || !isItsOwn) continue;
+    throw new Violation("pre-votes", `${host.id} encourages ${m.from}, whose log is behind`);
+  }
+}
+
+/** Who has not applied a committed change may count a quorum of members that are none any more. */
+function checkMayStand(host: Host, raft: Raft): void {
+  const open = raft.entriesFrom(raft.appliedIndex + 1);
+  const change = open.find(({ kind, index }) => kind === "conf" && index <= raft.commitIndex);
+  if (change === undefined) return;
+  const text = `${host.id} stands with the change ${change.index} committed and not applied`;
+  throw new Violation("campaigns", text);
 }
 
 function votedOnDisk(host: Host, term: number, vote: RaftId, kind: string): void {

@@ -29,6 +29,7 @@ export class Faults {
     this.#every(options.wipeEveryMs, () => this.#wipeOne());
     this.#every(options.churnEveryMs, () => this.#joinOrLeave());
     this.#every(options.transferEveryMs, () => this.#transfer());
+    this.#every(options.leaderEveryMs, () => this.#troubleLeader());
   }
 
   #every(everyMs: number | null, act: () => void): void {
@@ -64,8 +65,11 @@ export class Faults {
   #pauseOne(): void {
     const world = this.#world;
     const up = world.running().filter(({ isPaused }) => !isPaused);
-    if (up.length === 0) return;
-    const host = this.#prng.pick(up);
+    if (up.length > 0) this.#pause(this.#prng.pick(up));
+  }
+
+  #pause(host: Host): void {
+    const world = this.#world;
     world.count("pause");
     world.say(`${host.id} stands still`);
     host.pause();
@@ -91,14 +95,19 @@ export class Faults {
       });
     });
     world.queue.after(this.#prng.between(200, 9_000), () => {
+      // Afterwards all is mended, and what is cut then is not the storm's.
+      if (!world.faultsOn) return;
       world.say("the cuts are mended");
       world.network.mend();
     });
   }
 
   #stallOne(): void {
+    this.#stall(this.#prng.pick([...this.#world.hosts.values()]));
+  }
+
+  #stall(host: Host): void {
     const world = this.#world;
-    const host = this.#prng.pick([...world.hosts.values()]);
     world.count("disk stall");
     world.say(`${host.id}'s disk stalls`);
     host.stalledUntilMs = world.queue.nowMs + this.#prng.between(500, 5_000);
@@ -196,5 +205,40 @@ export class Faults {
     }
     world.say(`${leader.id} is to hand over`);
     leader.deliver({ kind: "hand-over" });
+  }
+
+  /** Some call themselves leader and are not any more: these too. */
+  #troubleLeader(): void {
+    const world = this.#world;
+    const leaders = world
+      .running()
+      .filter(({ node, isPaused }) => !isPaused && node?.replica.raft.role === "leader");
+    if (leaders.length === 0) return;
+    const leader = this.#prng.pick(leaders);
+    const others = [...world.hosts.values()].filter((host) => host !== leader);
+    world.count("leader in trouble");
+    const trouble = this.#prng.pick(["crash", "pause", "stall", "cut", "cut", "cut"] as const);
+    if (trouble === "crash") world.crash(leader, "crash");
+    else if (trouble === "pause") this.#pause(leader);
+    else if (trouble === "stall") this.#stall(leader);
+    else this.#cutOff(leader, this.#prng.shuffle(others));
+  }
+
+  /** From all others or some of them, and soon another leads: what it still proposes is lost. */
+  #cutOff(leader: Host, others: readonly Host[]): void {
+    const world = this.#world;
+    const away = this.#prng.chance(500)
+      ? others
+      : others.slice(this.#prng.below(Math.max(1, others.length)));
+    const shape = this.#prng.pick(["mute", "deaf", "apart", "apart"] as const);
+    world.say(`${leader.id} is ${shape}: ${away.map(({ id }) => id).join(" ")}`);
+    for (const { id } of away) {
+      if (shape !== "deaf") world.network.cut(leader.id, id);
+      if (shape !== "mute") world.network.cut(id, leader.id);
+    }
+    world.queue.after(this.#prng.between(200, 4_000), () => {
+      if (!world.faultsOn) return;
+      for (const { id } of away) world.network.join(leader.id, id);
+    });
   }
 }

@@ -10,7 +10,7 @@ import { RAFT_MUTANTS } from "./mutants-raft.ts";
 
 /**
  * The mutation gate: plants known bugs, one at a time, into a copy of the sources and runs the simulator there.
- * Each must be found from every one of several first seeds. `npm run sim:mutants [-- --quick] [--only WORDS]
+ * Each must be found from every one of several first seeds. `npm run sim:mutants [-- --quick] [--only WORDS,WORDS]
  * [--starts N] [--seeds N] [--write]`; `--write` renews the table in docs/mutants.md.
  */
 
@@ -146,7 +146,8 @@ async function main(): Promise<void> {
     },
   });
   const isChosen = ({ quick, name }: Mutant): boolean =>
-    (!values.quick || quick === true) && name.includes(values.only);
+    (!values.quick || quick === true) &&
+    values.only.split(",").some((words) => name.includes(words));
   const chosen = MUTANTS.filter(isChosen);
   const starts = Number(values.starts ?? (values.quick ? 1 : 3));
   const begun = performance.now();

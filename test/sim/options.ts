@@ -19,6 +19,8 @@ export interface SimOptions {
   readonly wipeEveryMs: number | null;
   readonly churnEveryMs: number | null;
   readonly transferEveryMs: number | null;
+  /** Whatever befalls whoever leads just then: many elections, and logs that differ. */
+  readonly leaderEveryMs: number | null;
   /** Some nodes are of an older feature level, and are upgraded at a restart. */
   readonly mixedLevels: boolean;
   readonly replaceAfterMs: number;
@@ -108,6 +110,7 @@ export function drawOptions(seed: number): SimOptions {
     replaceAfterMs: prng.pick([2_000, 10_000, REPLACE_AFTER_MS]),
     logBounds: drawBounds(prng),
     applyMs: rate(400, 100),
+    leaderEveryMs: maybe(500, 400, 3_000),
     drill: prng.chance(800) ? prng.pick(DRILLS) : null,
     lossPerMille: rate(400, 200),
     repeatPerMille: rate(400, 200),
@@ -133,6 +136,7 @@ export function faultsOf(options: SimOptions): string[] {
     ["wiped disk", options.wipeEveryMs !== null],
     ["join or leave", options.churnEveryMs !== null],
     ["transfer", options.transferEveryMs !== null],
+    ["leader in trouble", options.leaderEveryMs !== null],
     ["loss", options.lossPerMille > 0],
     ["repetition", options.repeatPerMille > 0],
     ["reordering", options.reorderPerMille > 0],

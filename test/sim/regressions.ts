@@ -11,6 +11,7 @@ const SINCE = {
   replaceAfterMs: REPLACE_AFTER_MS,
   logBounds: LOG_BOUNDS,
   applyMs: 0,
+  leaderEveryMs: null,
   drill: null,
 } as const;
 
@@ -144,6 +145,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
     options: {
       seed: 5499,
       applyMs: 0,
+      leaderEveryMs: null,
       drill: null,
       nodes: 4,
       safetyMs: 26327,
@@ -189,6 +191,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       wipeEveryMs: null,
       churnEveryMs: null,
       transferEveryMs: null,
+      leaderEveryMs: null,
       mixedLevels: false,
       replaceAfterMs: 2000,
       logBounds: {

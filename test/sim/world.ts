@@ -99,7 +99,7 @@ export class World implements HostWorld {
   handled(host: Host, events: readonly Event[], effects: readonly Effect[]): void {
     this.#events += events.length;
     for (const event of events) this.#note(host.id, event, effects);
-    this.#checkers.handled(host, events);
+    this.#checkers.handled(host, events, effects);
   }
 
   #note(id: NodeId, event: Event, effects: readonly Effect[]): void {
