@@ -24,8 +24,20 @@ export class ChangeChecks {
   /** By raft id: what it knew to be committed at its last ticks, the oldest first. */
   readonly #committed: Map<RaftId, number[]> = new Map();
 
+  /** Changes of more than one voter, by index and term. */
+  readonly #jointly: Set<string> = new Set();
+
   constructor(disks: () => Iterable<DiskImage>) {
     this.#disks = disks;
+  }
+
+  /** After every turn that applied something: two quorums of successive configurations must meet. */
+  applied(host: Host, raft: Raft): void {
+    const { appliedIndex, membership } = raft;
+    if (!this.#jointly.has(`${appliedIndex}/${raft.termAt(appliedIndex)}`)) return;
+    if (membership.outgoing.length > 0) return;
+    const text = `${host.id} changed several voters at ${appliedIndex} without a joint configuration`;
+    throw new Violation("joint changes", text);
   }
 
   ticked(raftId: RaftId, commit: number): void {
@@ -52,8 +64,16 @@ export class ChangeChecks {
     if (handsOver && fresh.some(({ kind }) => kind === "normal")) {
       throw new Violation("transfer", `${host.id} hands over and takes proposals all the same`);
     }
-    for (const { kind, data } of fresh) {
-      if (kind === "conf") this.#proposed(host, raft, raftId, data, everCommitted);
+    for (const { kind, data, index, term } of fresh) {
+      if (kind !== "conf") continue;
+      // As it is before the change: a change counts when it is applied.
+      const { voters } = before.membership;
+      const moved = decodeChange(data).changes.filter(
+        ({ op, id }) => voters.includes(id) !== (op === "add-voter"),
+      );
+      const isKnown = raft.appliedIndex < index && raft.membership === before.membership;
+      if (isKnown && moved.length > 1) this.#jointly.add(`${index}/${term}`);
+      this.#proposed(host, raft, raftId, data, everCommitted);
     }
   }
 

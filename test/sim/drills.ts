@@ -110,7 +110,8 @@ export class Drills {
     const term = manager.node?.replica.raft.term;
     const endMs = world.queue.nowMs + CALM_MS;
     while (world.queue.nowMs < endMs) {
-      this.#ask([manager]);
+      // Quiet at first: whoever is cut off has a log as good as any, and only the rules hold it back.
+      if (endMs - world.queue.nowMs < CALM_MS / 2) this.#ask([manager]);
       world.until(world.queue.nowMs + ASK_EVERY_MS);
       const isLeading = manager.node?.isManager === true;
       if (isLeading && manager.node?.replica.raft.term === term) continue;

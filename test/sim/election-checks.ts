@@ -58,6 +58,10 @@ export class ElectionChecks {
     }
     this.#leaders.set(raft.term, raftId);
     if (raft.isLearner) throw new Violation("learners", `learner ${host.id} leads`);
+    const { voters, outgoing } = raft.membership;
+    if (!voters.includes(raftId) && !outgoing.includes(raftId)) {
+      throw new Violation("removed ids", `${host.id} leads those that it does not belong to`);
+    }
     if (before.role !== "leader" || before.term !== raft.term) {
       this.#elected(host, raft, raftId, before);
     }

@@ -11,6 +11,8 @@ export class Faults {
   readonly #prng: Prng;
   #keys = 0;
   #removals = 0;
+  /** Changes that were seen already. */
+  readonly #watched: Set<string> = new Set();
 
   constructor(world: World, prng: Prng) {
     this.#world = world;
@@ -30,6 +32,20 @@ export class Faults {
     this.#every(options.churnEveryMs, () => this.#joinOrLeave());
     this.#every(options.transferEveryMs, () => this.#transfer());
     this.#every(options.leaderEveryMs, () => this.#troubleLeader());
+  }
+
+  /** A leader in the midst of a change of membership is in danger: that is when elections are difficult. */
+  watch(host: Host): void {
+    const raft = host.node?.replica.raft;
+    if (raft?.role !== "leader" || this.#world.options.leaderEveryMs === null) return;
+    if (!raft.changePending) return;
+    const key = `${raft.term}/${raft.membership.voters.join()}/${raft.membership.outgoing.join()}`;
+    if (this.#watched.has(key)) return;
+    this.#watched.add(key);
+    if (!this.#prng.chance(300)) return;
+    this.#world.queue.after(this.#prng.below(30), () => {
+      if (this.#world.faultsOn) this.#trouble(host);
+    });
   }
 
   #every(everyMs: number | null, act: () => void): void {
@@ -213,8 +229,12 @@ export class Faults {
     const leaders = world
       .running()
       .filter(({ node, isPaused }) => !isPaused && node?.replica.raft.role === "leader");
-    if (leaders.length === 0) return;
-    const leader = this.#prng.pick(leaders);
+    if (leaders.length > 0) this.#trouble(this.#prng.pick(leaders));
+  }
+
+  #trouble(leader: Host): void {
+    const world = this.#world;
+    if (!leader.isUp || leader.isPaused) return;
     const others = [...world.hosts.values()].filter((host) => host !== leader);
     world.count("leader in trouble");
     const trouble = this.#prng.pick(["crash", "pause", "stall", "cut", "cut", "cut"] as const);
@@ -239,6 +259,8 @@ export class Faults {
     world.queue.after(this.#prng.between(200, 4_000), () => {
       if (!world.faultsOn) return;
       for (const { id } of away) world.network.join(leader.id, id);
+      // It comes back with what it alone holds, and no leader that would overwrite it.
+      if (this.#prng.chance(400)) this.#troubleLeader();
     });
   }
 }

@@ -65,6 +65,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "node/core/pilot-survey.ts",
     find: "if (margin(view, membership.voters) < 0 || margin(view, next) < 0) return null;",
     replace: "",
+    harmless: "without a quorum of both no change is committed, and who joins is alive",
   },
   {
     item: 24,

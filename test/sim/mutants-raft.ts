@@ -150,6 +150,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "node/node.ts",
     find: "this.#replica.state.isRetired(message.from)",
     replace: "message.from < 0",
+    harmless: "its session tells it the same, and soon nobody lets it in",
   },
   {
     item: 8,

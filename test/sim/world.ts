@@ -100,6 +100,7 @@ export class World implements HostWorld {
     this.#events += events.length;
     for (const event of events) this.#note(host.id, event, effects);
     this.#checkers.handled(host, events, effects);
+    if (this.faultsOn) this.#storm.watch(host);
   }
 
   #note(id: NodeId, event: Event, effects: readonly Effect[]): void {
