@@ -12,6 +12,7 @@ import { holdsOnDisk, lastOnDisk } from "./durable.ts";
 import { ElectionChecks, hasQuorum } from "./election-checks.ts";
 import type { Host } from "./host.ts";
 import { LogHistory } from "./log-history.ts";
+import { checkTold } from "./told.ts";
 import { Violation } from "./violation.ts";
 
 /** What was seen of a host after its last event, to be compared with what is seen after the next. */
@@ -56,6 +57,7 @@ export class Checkers {
     this.#entries(host, replica, before);
     this.#elections.handled(host, replica.raft, replica.raftId, before, events, effects);
     this.#complete(host, replica.raft, before);
+    checkTold(host, replica.raft, before, events);
     this.#commits(host, replica, before);
     this.#applies(host, replica, before);
     this.#numbers(host, replica);

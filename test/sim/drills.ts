@@ -84,6 +84,13 @@ export class Drills {
         world.until(world.queue.nowMs + 200);
         this.#goesOn(drill, [manager], [manager, ...others]);
         return;
+      case "the manager hands over to a voter that is mute":
+        // It stands for a term that nobody hears of, and has to be brought back from there.
+        for (const { id } of world.hosts.values()) network.cut(voter.id, id);
+        manager.request({ kind: "transfer", node: voter.id }, CALM_MS, () => {});
+        world.until(world.queue.nowMs + 200);
+        this.#goesOn(drill, [manager], [manager, ...others]);
+        return;
       case "power loss":
         for (const host of world.running()) world.crash(host, drill);
         return;

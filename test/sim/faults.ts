@@ -1,3 +1,4 @@
+import { isJoint } from "../../consensus/membership.ts";
 import type { Prng } from "../../lib/prng.ts";
 import type { Request } from "../../node/core/request.ts";
 import type { Host } from "./host.ts";
@@ -42,7 +43,7 @@ export class Faults {
     const key = `${raft.term}/${raft.membership.voters.join()}/${raft.membership.outgoing.join()}`;
     if (this.#watched.has(key)) return;
     this.#watched.add(key);
-    if (!this.#prng.chance(300)) return;
+    if (!this.#prng.chance(isJoint(raft.membership) ? 800 : 200)) return;
     this.#world.queue.after(this.#prng.below(30), () => {
       if (this.#world.faultsOn) this.#trouble(host);
     });
@@ -237,7 +238,7 @@ export class Faults {
     if (!leader.isUp || leader.isPaused) return;
     const others = [...world.hosts.values()].filter((host) => host !== leader);
     world.count("leader in trouble");
-    const trouble = this.#prng.pick(["crash", "pause", "stall", "cut", "cut", "cut"] as const);
+    const trouble = this.#prng.pick(["crash", "pause", "pause", "stall", "cut", "cut"] as const);
     if (trouble === "crash") world.crash(leader, "crash");
     else if (trouble === "pause") this.#pause(leader);
     else if (trouble === "stall") this.#stall(leader);

@@ -164,8 +164,19 @@ export class Host {
   resume(): void {
     if (!this.isPaused) return;
     this.isPaused = false;
-    const backlog = this.#backlog;
+    let backlog = this.#backlog;
     this.#backlog = [];
+    // Its own users may be served before it hears what the others have done meanwhile.
+    if (this.#prng.chance(500)) {
+      const rest = backlog.filter(({ kind }) => kind !== "request");
+      for (const event of backlog) if (event.kind === "request") this.deliver(event);
+      backlog = [];
+      this.#later(0, () => this.#catchUp(rest));
+    }
+    this.#catchUp(backlog);
+  }
+
+  #catchUp(backlog: readonly Event[]): void {
     // Sockets are drained before the clock counts, and it counts once (libuv would do it the other way).
     for (const event of backlog.filter(({ kind }) => kind !== "tick")) this.deliver(event);
     if (backlog.some(({ kind }) => kind === "tick")) this.deliver({ kind: "tick" });
@@ -234,9 +245,8 @@ export class Host {
         return;
       case "again": {
         // Applying takes its time, and meanwhile others speak.
-        this.#later(this.#prng.below(this.#world.options.applyMs + 1), () =>
-          this.deliver({ kind: "continue" }),
-        );
+        const applyMs = this.#world.faultsOn ? this.#world.options.applyMs : 0;
+        this.#later(this.#prng.below(applyMs + 1), () => this.deliver({ kind: "continue" }));
         return;
       }
       case "save-snapshot":

