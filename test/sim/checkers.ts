@@ -311,6 +311,12 @@ export class Checkers {
         const text = `${host.id} acknowledges ${index}, its disk ends at ${lastOnDisk(durable)}`;
         throw new Violation("durable before sent", text);
       }
+      // What a leader was promised is of its term or earlier: a later one has taken its place.
+      const held = durable.entries[index - durable.base.index - 1]?.term ?? 0;
+      if (held > message.term) {
+        const text = `${host.id} acknowledges ${index} to term ${message.term}, its disk has ${held} there`;
+        throw new Violation("durable before sent", text);
+      }
     }
     const seen = this.#seen.get(host.id);
     this.#elections.sending(host, raft, message, seen?.life === host.life ? seen : undefined);

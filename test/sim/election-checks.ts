@@ -127,6 +127,10 @@ export class ElectionChecks {
   /** A candidate has its own vote on the disk, and was encouraged by a quorum or the leader. */
   #asks(host: Host, { membership }: Raft, m: Of<"vote">): void {
     votedOnDisk(host, m.term, m.from, m.kind);
+    if (!holdsOnDisk(host.disk.durable, m.lastIndex, m.lastTerm)) {
+      const text = `${host.id} asks for votes for a log to ${m.lastIndex}/${m.lastTerm}, which is not on its disk`;
+      throw new Violation("durable before sent", text);
+    }
     if (m.transfer) return;
     const granted = new Set([...this.#granted(`${m.from}/${m.term}`), m.from]);
     if (hasQuorum(membership, granted)) return;

@@ -260,7 +260,9 @@ export class World implements HostWorld {
       if (up.length > 0) {
         const source = this.#prng.chance(500) ? this.#workload : this.#registers;
         const { request, done } = source.next();
-        this.#prng.pick(up).request(request, this.#prng.between(1_000, 10_000), done);
+        // Some users have no patience, and are told what may have become of their write.
+        const mostMs = this.#prng.chance(300) ? 1_500 : 10_000;
+        this.#prng.pick(up).request(request, this.#prng.between(300, mostMs), done);
       }
       this.#askLater();
     });
