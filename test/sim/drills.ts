@@ -42,6 +42,7 @@ export class Drills {
     this.#begin(drill, manager, voter);
     world.network.mend();
     manager.stalledUntilMs = 0;
+    manager.resume();
     world.restartAll();
   }
 
@@ -65,6 +66,18 @@ export class Drills {
       case "the manager is down":
         world.crash(manager, drill, FAULT_MS);
         this.#goesOn(drill, others, others);
+        return;
+      case "the manager stands still":
+        manager.pause();
+        this.#goesOn(drill, others, others);
+        for (let i = 0; i < 10; i++) {
+          this.#ask(others);
+          world.until(world.queue.nowMs + ASK_EVERY_MS);
+        }
+        // It goes on as a manager that nobody has told of the other, and users are there first.
+        for (let i = 0; i < 10; i++) this.#ask([manager]);
+        manager.resume(true);
+        world.until(world.queue.nowMs + ASK_EVERY_MS);
         return;
       case "a voter does not hear the manager":
         network.cut(manager.id, voter.id);
@@ -92,7 +105,8 @@ export class Drills {
         this.#goesOn(drill, [manager], [manager, ...others]);
         return;
       case "power loss":
-        for (const host of world.running()) world.crash(host, drill);
+        // All begin again at the same moment, in step: only chance lets one of them stand first.
+        for (const host of world.running()) world.crash(host, drill, 1_000);
         return;
     }
   }

@@ -12,7 +12,7 @@ export class Faults {
   readonly #prng: Prng;
   #keys = 0;
   #removals = 0;
-  /** Changes that were seen already. */
+  /** Terms and changes that were seen already. */
   readonly #watched: Set<string> = new Set();
 
   constructor(world: World, prng: Prng) {
@@ -35,17 +35,41 @@ export class Faults {
     this.#every(options.leaderEveryMs, () => this.#troubleLeader());
   }
 
-  /** A leader in the midst of a change of membership is in danger: that is when elections are difficult. */
+  /** A leader that is new, or in the midst of a change of membership, is in danger: then elections are difficult. */
   watch(host: Host): void {
     const raft = host.node?.replica.raft;
     if (raft?.role !== "leader" || this.#world.options.leaderEveryMs === null) return;
-    if (!raft.changePending) return;
-    const key = `${raft.term}/${raft.membership.voters.join()}/${raft.membership.outgoing.join()}`;
-    if (this.#watched.has(key)) return;
-    this.#watched.add(key);
-    if (!this.#prng.chance(isJoint(raft.membership) ? 800 : 200)) return;
-    this.#world.queue.after(this.#prng.below(30), () => {
-      if (this.#world.faultsOn) this.#trouble(host);
+    if (this.#isNews(`${raft.term}`) && this.#prng.chance(300)) {
+      // Those that were cut off come back with what they alone hold, and hear no leader that would overwrite it.
+      this.#soon(300, () => {
+        this.#world.network.mend();
+        this.#trouble(host);
+      });
+    }
+    const { membership, changePending, term } = raft;
+    if (!changePending) return;
+    const { voters, outgoing } = membership;
+    if (!this.#isNews(`${term}/${voters.join()}/${outgoing.join()}`)) return;
+    const leaver = this.#world.running().find(({ node }) => {
+      const raftId = node?.replica.raftId ?? 0;
+      return outgoing.includes(raftId) && !voters.includes(raftId);
+    });
+    // To lead while one's own removal is under way.
+    if (leaver !== undefined && leaver !== host && this.#prng.chance(400)) {
+      host.request({ kind: "transfer", node: leaver.id }, 5_000, () => {});
+    } else if (this.#prng.chance(isJoint(membership) ? 800 : 200)) {
+      this.#soon(30, () => this.#trouble(host));
+    }
+  }
+
+  #isNews(key: string): boolean {
+    const { size } = this.#watched;
+    return this.#watched.add(key).size > size;
+  }
+
+  #soon(mostMs: number, act: () => void): void {
+    this.#world.queue.after(this.#prng.below(mostMs), () => {
+      if (this.#world.faultsOn) act();
     });
   }
 

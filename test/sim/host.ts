@@ -161,13 +161,13 @@ export class Host {
     if (this.node !== null) this.isPaused = true;
   }
 
-  resume(): void {
+  /** `usersFirst`: its own users are served before it hears what the others have done meanwhile. */
+  resume(usersFirst: boolean = this.#prng.chance(500)): void {
     if (!this.isPaused) return;
     this.isPaused = false;
     let backlog = this.#backlog;
     this.#backlog = [];
-    // Its own users may be served before it hears what the others have done meanwhile.
-    if (this.#prng.chance(500)) {
+    if (usersFirst) {
       const rest = backlog.filter(({ kind }) => kind !== "request");
       for (const event of backlog) if (event.kind === "request") this.deliver(event);
       backlog = [];

@@ -49,6 +49,7 @@ export const DRILLS = [
   "the manager is deaf",
   "the manager is mute",
   "the manager is down",
+  "the manager stands still",
   "a voter does not hear the manager",
   "a voter and the manager are apart",
   "the manager hands over to a voter that is away",
@@ -92,6 +93,8 @@ export function drawOptions(seed: number): SimOptions {
   };
   const delayHigh = prng.pick([2, 10, 50, 150]);
   const syncHigh = prng.pick([1, 5, 30, 200]);
+  // Every message and every sync takes the same time: what is done in step stays in step.
+  const isEven = prng.chance(250);
   return {
     seed,
     nodes: prng.pick([1, 2, 3, 3, 3, 4, 5, 7, 9]),
@@ -116,8 +119,8 @@ export function drawOptions(seed: number): SimOptions {
     lossPerMille: rate(400, 200),
     repeatPerMille: rate(400, 200),
     reorderPerMille: rate(400, 300),
-    delayMs: { low: 1, high: delayHigh },
-    syncMs: { low: 1, high: syncHigh },
+    delayMs: { low: isEven ? delayHigh : 1, high: delayHigh },
+    syncMs: { low: isEven ? syncHigh : 1, high: syncHigh },
     clockDriftPerMille: rate(400, 50),
     engineFaultPerMille: rate(300, 200),
     requestEveryMs: prng.pick([15, 60, 250, 1_000]),
