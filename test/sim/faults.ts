@@ -199,6 +199,7 @@ export class Faults {
       ![...world.hosts.values()].some(({ disk }) => disk.durable.identity?.raftId === raftId);
     const raftId = host.disk.durable.identity?.raftId;
     if (raftId === undefined) return false;
+    if (this.#isChanging()) return false;
     const isBorne = [...world.hosts.values()].every(({ node }) => {
       const { voters = [], outgoing = [] } = node?.replica.membership ?? {};
       return [voters, outgoing].every(
@@ -206,6 +207,18 @@ export class Faults {
       );
     });
     return isBorne && world.running().some(({ node }) => node?.isManager === true);
+  }
+
+  /** Whether some log holds a change that no running node has applied: it may be about to make anyone a voter. */
+  #isChanging(): boolean {
+    const hosts = [...this.#world.hosts.values()];
+    const applied = hosts.map(({ node }) => node?.replica.raft.appliedIndex ?? 0);
+    const last = Math.max(...applied);
+    return hosts.some(({ node, disk }) => {
+      const raft = node?.replica.raft;
+      const entries = raft?.entriesFrom(raft.base.index + 1) ?? disk.durable.entries;
+      return entries.some(({ kind, index }) => kind === "conf" && index > last);
+    });
   }
 
   #joinOrLeave(): void {
