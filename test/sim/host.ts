@@ -17,7 +17,7 @@ import type { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
 
 /** A snapshot travels in pieces of this size: small, so that a fetch can be cut off in the midst. */
-const PIECE_BYTES = 2_000;
+const PIECE_BYTES = 700;
 
 export interface HostWorld {
   readonly queue: EventQueue;

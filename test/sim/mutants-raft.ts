@@ -221,6 +221,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/replication.ts",
     find: "Math.min(m.commit, matched)",
     replace: "Math.min(m.commit, s.log.lastIndex)",
+    harmless: "the first append that matches reaches where the logs part, and cuts the rest",
   },
   {
     item: 12,
