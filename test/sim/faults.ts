@@ -57,6 +57,8 @@ export class Faults {
     // To lead while one's own removal is under way.
     if (leaver !== undefined && leaver !== host && this.#prng.chance(400)) {
       host.request({ kind: "transfer", node: leaver.id }, 5_000, () => {});
+    } else if (this.#prng.chance(200)) {
+      this.#soon(300, () => host.deliver({ kind: "hand-over" }));
     } else if (this.#prng.chance(isJoint(membership) ? 800 : 200)) {
       this.#soon(30, () => this.#trouble(host));
     }
@@ -275,6 +277,9 @@ export class Faults {
     if (!leader.isUp || leader.isPaused) return;
     const others = [...world.hosts.values()].filter((host) => host !== leader);
     world.count("leader in trouble");
+    // What a slow disk still holds back for one leader must not leave under the next.
+    const [slow] = this.#prng.shuffle(others);
+    if (slow !== undefined && this.#prng.chance(300)) this.#stall(slow);
     const trouble = this.#prng.pick(["crash", "pause", "pause", "stall", "cut", "cut"] as const);
     if (trouble === "crash") world.crash(leader, "crash");
     else if (trouble === "pause") this.#pause(leader);
