@@ -55,8 +55,6 @@ export class SimNetwork {
     if (this.#healed) return [inOrder()];
     if (prng.chance(lossPerMille)) return [];
     const first = prng.chance(reorderPerMille) ? draw() + prng.below(300) : inOrder();
-    if (!prng.chance(repeatPerMille)) return [first];
-    // Some come again when their time is long over.
-    return [first, draw() + prng.below(prng.chance(300) ? 4_000 : 300)];
+    return prng.chance(repeatPerMille) ? [first, draw() + prng.below(500)] : [first];
   }
 }
