@@ -9,6 +9,6 @@ export interface Mutant {
   readonly replace: string;
   /** Is found fast: also planted by `npm test`. */
   readonly quick?: true;
-  /** Why nothing can come of it: it is planted, and must break nothing. */
-  readonly harmless?: string;
+  /** Why the simulator does not find it: another rule holds all the same, or it is too rare. It is planted all the same. */
+  readonly unfound?: string;
 }

@@ -51,7 +51,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "consensus/replication.ts",
     find: "s.pendingChangeIndex = s.log.lastIndex;",
     replace: "",
-    harmless:
+    unfound:
       "only a manager proposes changes, and it has applied all of its log up to an entry of its own",
   },
   {
@@ -67,7 +67,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "node/core/pilot-survey.ts",
     find: "if (margin(view, membership.voters) < 0 || margin(view, next) < 0) return null;",
     replace: "",
-    harmless: "without a quorum of both no change is committed, and who joins is alive",
+    unfound: "without a quorum of both no change is committed, and who joins is alive",
   },
   {
     item: 24,
@@ -96,7 +96,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft.ts",
     find: "const confirmed = committedIndex(s.membership,",
     replace: "const confirmed = committedIndex({ ...s.membership, outgoing: [] },",
-    harmless:
+    unfound:
       "not found: the two halves would have to be cut apart within a joint change's few round trips",
   },
   {
@@ -105,6 +105,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "node/core/manager.ts",
     find: "filter(({ index }) => index <= applied);",
     replace: "filter(({ index }) => index >= 0);",
+    unfound: "a manager has applied all that it acknowledged, and all of earlier terms",
   },
   {
     item: 25,
@@ -112,7 +113,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft.ts",
     find: "|| s.log.termAt(s.log.committed) !== s.term) return false;",
     replace: ") return false;",
-    harmless: "only a manager takes reads, and it has applied an entry of its own term",
+    unfound: "only a manager takes reads, and it has applied an entry of its own term",
   },
   {
     item: 25,
@@ -120,8 +121,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     file: "node/core/replica.ts",
     find: "&& raft.termAt(raft.appliedIndex) === raft.term",
     replace: "",
-    harmless:
-      "Raft refuses its reads until then, and what it decides is checked again when applied",
+    unfound: "Raft refuses its reads until then, and what it decides is checked again when applied",
   },
   {
     item: 27,

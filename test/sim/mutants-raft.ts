@@ -136,7 +136,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "node/node.ts",
     find: "this.#replica.state.isRetired(message.from)",
     replace: "message.from < 0",
-    harmless: "its session tells it the same, and soon nobody lets it in",
+    unfound: "its session tells it the same, and soon nobody lets it in",
   },
   {
     item: 8,
@@ -221,7 +221,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/replication.ts",
     find: "Math.min(m.commit, matched)",
     replace: "Math.min(m.commit, s.log.lastIndex)",
-    harmless: "the first append that matches reaches where the logs part, and cuts the rest",
+    unfound: "the first append that matches reaches where the logs part, and cuts the rest",
   },
   {
     item: 12,

@@ -19,8 +19,8 @@ const FOLDERS = ["lib", "consensus", "state", "scheduler", "runtime", "node", "t
 const PAGE = "docs/mutants.md";
 /** Seeds of two hunts never meet. */
 const START_DISTANCE = 100_000;
-/** A harmless one is run for as long as most bugs take, and longer than that says little more. */
-const HARMLESS_SEEDS = 60;
+/** One that is not found is run for as long as most bugs take, and longer than that says little more. */
+const UNFOUND_SEEDS = 60;
 /** A bug may make the core turn for ever. */
 const HUNT_MAX_MS = 1_800_000;
 
@@ -80,14 +80,19 @@ async function judge(mutant: Mutant, starts: number, seeds: number): Promise<Ver
   try {
     const found: Found[] = [];
     for (let i = 0; i < starts; i++) {
-      const most = mutant.harmless === undefined ? seeds : Math.min(seeds, HARMLESS_SEEDS);
+      const most = mutant.unfound === undefined ? seeds : Math.min(seeds, UNFOUND_SEEDS);
       found.push(await hunt(folder, 1 + i * START_DISTANCE, most));
       // Missed once is missed, and once is enough where nothing is to be found.
       if (found.at(-1)?.seeds === null) break;
     }
     const isCaught = found.every((one) => one.seeds !== null);
-    const isHarmless = mutant.harmless !== undefined;
-    const problem = isCaught === isHarmless ? (isCaught ? "is not harmless" : "is missed") : null;
+    const isUnfound = mutant.unfound !== undefined;
+    const problem =
+      isCaught === isUnfound
+        ? isCaught
+          ? "is found: drop what explains why not"
+          : "is missed"
+        : null;
     return { mutant, ok: problem === null, problem, found };
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -104,8 +109,8 @@ function cells({ mutant, found, problem }: Verdict): string[] {
   const name = `${mutant.item}`;
   const place = mutant.file;
   if (problem !== null) return [name, mutant.name, place, problem, "", ""];
-  if (mutant.harmless !== undefined) {
-    return [name, mutant.name, place, "nothing comes of it", "", mutant.harmless];
+  if (mutant.unfound !== undefined) {
+    return [name, mutant.name, place, "not found", "", mutant.unfound];
   }
   const by = [...new Set(found.map((one) => one.by))].join(", ");
   const seconds = median(found.map((one) => one.seconds)).toFixed(1);

@@ -37,6 +37,11 @@ export class Registers {
     this.#isExact = isExact;
   }
 
+  /** Whether each of them has a version already. */
+  get areMade(): boolean {
+    return this.#known.size === NAMES.length;
+  }
+
   next(): Ask {
     const prng = this.#prng;
     const again = prng.chance(300) ? this.#unsettled.shift() : undefined;

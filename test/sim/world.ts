@@ -61,7 +61,7 @@ export class World implements HostWorld {
     this.#prng = new Prng(options.seed ^ 0x5eed);
     this.network = new SimNetwork(this.#prng.fork(), options);
     this.#checkers = new Checkers(this.hosts, this.#lost);
-    this.#workload = new Workload(this.#prng.fork());
+    this.#workload = new Workload(this.#prng.fork(), () => this.#registers.areMade);
     this.#registers = new Registers(this.#prng.fork(), options.repeatPerMille === 0);
     this.#storm = new Faults(this, this.#prng.fork());
     this.#drills = new Drills(this, this.#prng.fork(), this.#registers);
