@@ -21,6 +21,8 @@ import { Violation } from "./violation.ts";
 import { Workload } from "./workload.ts";
 
 const CLUSTER = "simulatedcluster";
+/** What befalls one node in the storm is over after this. */
+const STORM_MS = 7_500;
 const START_MS = 1_700_000_000_000;
 
 export interface RunResult {
@@ -76,6 +78,8 @@ export class World implements HostWorld {
     this.#heal();
     this.#converge();
     if (this.options.drill !== null) {
+      // The last of the storm's stalls and pauses end by themselves.
+      this.until(this.queue.nowMs + STORM_MS);
       this.#drills.run(this.options.drill);
       this.#converge();
     }
