@@ -71,7 +71,7 @@ function drawBounds(prng: Prng): typeof LOG_BOUNDS {
   const { snapshotEntries, keepEntries } = prng.pick(SNAPSHOTS);
   const raft = {
     maxMessageBytes: prng.pick([1, 500, 10_000]),
-    maxInflight: prng.pick([1, 2, 5, 20]),
+    maxInflight: prng.pick([3, 5, 20]),
     maxInflightBytes: prng.pick([1_000, 10_000, 1 << 20]),
     maxUncommittedBytes: prng.pick([1_000, 10_000, 1 << 20]),
     maxApply: prng.pick([1, 3, 20, 200]),
@@ -99,7 +99,7 @@ export function drawOptions(seed: number): SimOptions {
     seed,
     nodes: prng.pick([1, 2, 3, 3, 3, 4, 5, 7, 9]),
     safetyMs: prng.between(10_000, 30_000),
-    livenessMs: 120_000,
+    livenessMs: 240_000,
     crashEveryMs: maybe(700, 500, 8_000),
     pauseEveryMs: maybe(400, 1_000, 10_000),
     cutEveryMs: maybe(500, 1_000, 8_000),
