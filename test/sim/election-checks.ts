@@ -46,6 +46,7 @@ export class ElectionChecks {
   ): void {
     this.#begun(host, raft, raftId);
     for (const request of requestsIn(events)) {
+      if (request.to !== raftId) continue;
       checkVote(host, raft, request, before);
       checkPreVote(host, raft, request, effects);
     }
@@ -181,18 +182,12 @@ export class ElectionChecks {
 
 type Request = Of<"vote" | "pre-vote">;
 
-/** Of votes, when nothing else came with them that could change what the node holds. */
+/** A request for a vote that came alone: what follows from it is not mixed with what others said. */
 function requestsIn(events: readonly Event[]): Request[] {
-  const requests: Request[] = [];
-  for (const event of events) {
-    if (event.kind !== "message") continue;
-    const { message } = event;
-    if (message.kind !== "raft") continue;
-    const { message: m } = message;
-    if (m.kind === "vote" || m.kind === "pre-vote") requests.push(m);
-    else if (m.kind === "append" || m.kind === "snapshot") return [];
-  }
-  return requests;
+  const [event] = events;
+  if (events.length !== 1 || event?.kind !== "message" || event.message.kind !== "raft") return [];
+  const { message: m } = event.message;
+  return m.kind === "vote" || m.kind === "pre-vote" ? [m] : [];
 }
 
 function isUpToDate({ lastTerm, lastIndex }: Request, raft: Raft): boolean {
