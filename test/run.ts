@@ -34,7 +34,12 @@ const STEPS: readonly Step[] = [
     tests: true,
     slow: true,
   },
-  { name: "planted bugs", command: ["node", "test/sim/mutants.ts"], tests: false, slow: true },
+  {
+    name: "planted bugs",
+    command: ["node", "test/sim/mutants.ts", "--quick"],
+    tests: false,
+    slow: true,
+  },
   { name: "demo", command: ["node", "test/demo/main.ts"], tests: false, slow: true },
 ];
 

@@ -1,3 +1,5 @@
+import type { RaftConfig } from "../../consensus/raft-state.ts";
+
 /** Every duration and bound that the core uses, each with its reason. Milliseconds unless named otherwise. */
 
 /** One tick of the core's clock: the grain of every timer below. */
@@ -21,13 +23,33 @@ export const SESSION_BROKEN_MS = 1_500;
 /** A new manager waits this long for sessions before it misses any. */
 export const SESSION_GRACE_MS = 4_000;
 
+/** What Raft has at once on its way, waiting and in one call. */
+export const RAFT_BOUNDS: Omit<RaftConfig, "id" | "electionTicks" | "heartbeatTicks"> = {
+  /** One append: far below the largest frame, large enough to fill a sync. */
+  maxMessageBytes: 1 << 20,
+  maxInflight: 256,
+  maxInflightBytes: 8 << 20,
+  /** Ten times what is in flight: more means that the quorum is gone. */
+  maxUncommittedBytes: 64 << 20,
+  /** Applied in one call: a few milliseconds' worth. */
+  maxApply: 200,
+  maxApplyBytes: 4 << 20,
+  /** More than a burst, less than what takes seconds to apply. */
+  maxApplyLag: 5_000,
+};
+
 /**
  * A node makes a snapshot whenever it has applied this many entries since the last, and keeps the newest
  * `keepEntries` of the log beside it, so that a follower that was away for a moment needs no snapshot.
  */
-export const LOG_BOUNDS: { readonly snapshotEntries: number; readonly keepEntries: number } = {
+export const LOG_BOUNDS: {
+  readonly snapshotEntries: number;
+  readonly keepEntries: number;
+  readonly raft: typeof RAFT_BOUNDS;
+} = {
   snapshotEntries: 10_000,
   keepEntries: 5_000,
+  raft: RAFT_BOUNDS,
 };
 
 /** While a follower fetches a snapshot no new one is made, up to this many times `snapshotEntries`: else it would never end. */

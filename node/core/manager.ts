@@ -349,10 +349,12 @@ export class Manager {
       this.#tellRemoved(from, session);
       return;
     }
-    this.#sessions.open(from, session, now);
     if (!sameFacts(record, facts)) {
-      this.#propose({ kind: "node-facts", node: from, facts }, null, now, { kind: "none" });
+      const command: Command = { kind: "node-facts", node: from, facts };
+      // It asks again, and by then this manager may have room for them.
+      if (!this.#propose(command, null, now, { kind: "none" })) return;
     }
+    this.#sessions.open(from, session, now);
     this.#revive(from, now);
     if (reports.length > 0) this.reported(from, session, 0, reports, now);
   }

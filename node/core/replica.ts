@@ -48,20 +48,6 @@ export interface ReplicaOutput {
   readonly more: boolean;
 }
 
-const RAFT_BOUNDS = {
-  /** One append: far below the largest frame, large enough to fill a sync. */
-  maxMessageBytes: 1 << 20,
-  maxInflight: 256,
-  maxInflightBytes: 8 << 20,
-  /** Ten times what is in flight: more means that the quorum is gone. */
-  maxUncommittedBytes: 64 << 20,
-  /** Applied in one call: a few milliseconds' worth. */
-  maxApply: 200,
-  maxApplyBytes: 4 << 20,
-  /** More than a burst, less than what takes seconds to apply. */
-  maxApplyLag: 5_000,
-} as const;
-
 interface Batch {
   identity: Identity | null;
   hardState: DiskWrite["hardState"];
@@ -115,7 +101,7 @@ export class Replica {
       id: raftId,
       electionTicks: ELECTION_TICKS,
       heartbeatTicks: HEARTBEAT_TICKS,
-      ...RAFT_BOUNDS,
+      ...bounds.raft,
     };
     this.raftId = raftId;
     this.#bounds = bounds;
@@ -203,7 +189,7 @@ export class Replica {
   take(messages: Message[]): ReplicaOutput {
     const applied: AppliedEntry[] = [];
     const reads: { id: number; index: number }[] = [];
-    let budget: number = RAFT_BOUNDS.maxApply;
+    let budget = this.#bounds.raft.maxApply;
     let wanted: Ready["wanted"] = null;
     for (;;) {
       const ready = this.raft.ready();

@@ -23,6 +23,9 @@ export interface SessionClientContext {
   readonly send: (to: NodeId, message: NodeMessage) => void;
 }
 
+/** The batch that comes with the opening of a session. */
+const OPENING = 0;
+
 /**
  * A worker's side of its session: finds the manager, keeps the session up, hands reports up until they
  * are committed. Without a manager it goes on asking, one log holder after the other, for ever.
@@ -87,6 +90,8 @@ export class SessionClient {
   }
 
   #open(manager: NodeId, now: Millis): void {
+    // What an earlier one said is said anew by this.
+    if (this.#inFlight?.batch === OPENING) this.#inFlight = null;
     this.#restore();
     // Above every number used before, also by an earlier process of this node.
     this.#session = Math.max(this.#session + 1, now);
@@ -94,11 +99,14 @@ export class SessionClient {
     this.#manager = manager;
     this.#seq = 0;
     this.#openedAtMs = now;
+    const reports = this.#context.reports();
+    // A manager that cannot propose them now (it is handing over, or overloaded) does not acknowledge them.
+    if (reports.length > 0) this.#inFlight = { batch: OPENING, reports, sentAtMs: now };
     this.#context.send(manager, {
       kind: "session-open",
       session: this.#session,
       facts: this.#context.facts,
-      reports: this.#context.reports(),
+      reports,
     });
   }
 

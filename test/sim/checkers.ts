@@ -1,13 +1,18 @@
 import type { Membership } from "../../consensus/membership.ts";
+import type { Message, RaftId } from "../../consensus/message.ts";
 import type { Raft } from "../../consensus/raft.ts";
-import type { Event } from "../../node/core/effect.ts";
+import type { Effect, Event } from "../../node/core/effect.ts";
 import type { Replica } from "../../node/core/replica.ts";
 import type { NodeId } from "../../state/ids.ts";
 import { ClusterState, decodeEnvelope } from "../../state/cluster.ts";
+import type { DiskImage } from "../../node/storage.ts";
+import { ChangeChecks, checkLevel } from "./change-checks.ts";
 import type { SimDisk } from "./disk.ts";
 import { holdsOnDisk, lastOnDisk } from "./durable.ts";
+import { ElectionChecks, hasQuorum } from "./election-checks.ts";
 import type { Host } from "./host.ts";
 import { LogHistory } from "./log-history.ts";
+import { checkTold } from "./told.ts";
 import { Violation } from "./violation.ts";
 
 /** What was seen of a host after its last event, to be compared with what is seen after the next. */
@@ -20,6 +25,7 @@ interface Seen {
   readonly commit: number;
   readonly applied: number;
   readonly membership: Membership;
+  readonly transferee: RaftId;
 }
 
 /** What must hold after every step, whatever the faults: docs/invariants.md names them. */
@@ -27,7 +33,8 @@ export class Checkers {
   readonly #hosts: ReadonlyMap<NodeId, Host>;
   readonly #lost: readonly SimDisk[];
   readonly #log: LogHistory = new LogHistory();
-  readonly #leaders: Map<number, NodeId> = new Map();
+  readonly #elections: ElectionChecks = new ElectionChecks(() => this.#images());
+  readonly #changes: ChangeChecks = new ChangeChecks(() => this.#images());
   readonly #hashes: Map<number, string> = new Map();
   readonly #seen: Map<NodeId, Seen> = new Map();
   /** Per raft id, so that a wiped disk begins anew. */
@@ -41,18 +48,20 @@ export class Checkers {
     this.#lost = lost;
   }
 
-  handled(host: Host, events: readonly Event[]): void {
+  handled(host: Host, events: readonly Event[], effects: readonly Effect[]): void {
     const replica = host.node?.replica;
     if (replica === undefined) return;
     const before = this.#before(host, replica);
     this.#order(host, replica);
     this.#monotonic(host, replica, before);
     this.#entries(host, replica, before);
-    this.#election(host, replica.raft, before);
+    this.#elections.handled(host, replica.raft, replica.raftId, before, events, effects);
+    this.#complete(host, replica.raft, before);
+    checkTold(host, replica.raft, before, events);
     this.#commits(host, replica, before);
     this.#applies(host, replica, before);
     this.#numbers(host, replica);
-    if (replica.raft.role === "leader") this.#leading(host, replica.raft);
+    this.#leader(host, replica, before, events);
     if (events.some(({ kind }) => kind === "persisted")) this.#hardState(host);
     const { raft } = replica;
     this.#seen.set(host.id, {
@@ -64,7 +73,14 @@ export class Checkers {
       commit: raft.commitIndex,
       applied: raft.appliedIndex,
       membership: raft.membership,
+      transferee: raft.transferee,
     });
+  }
+
+  /** What all disks hold, also those that are lost. */
+  *#images(): Generator<DiskImage> {
+    for (const { disk } of this.#hosts.values()) yield disk.durable;
+    for (const { durable } of this.#lost) yield durable;
   }
 
   #before(host: Host, { raftId, raft }: Replica): Seen {
@@ -81,6 +97,7 @@ export class Checkers {
       commit: 0,
       applied: raft.snapshot?.index ?? 0,
       membership,
+      transferee: 0,
     };
   }
 
@@ -119,18 +136,26 @@ export class Checkers {
     this.#log.see(host.id, host.life, raft);
   }
 
-  #election(host: Host, raft: Raft, before: Seen): void {
+  #complete(host: Host, raft: Raft, before: Seen): void {
     if (raft.role !== "leader") return;
-    const known = this.#leaders.get(raft.term);
-    if (known !== undefined && known !== host.id) {
-      throw new Violation("election safety", `${known} and ${host.id} both lead term ${raft.term}`);
-    }
-    this.#leaders.set(raft.term, host.id);
-    if (raft.isLearner) throw new Violation("learners", `learner ${host.id} leads`);
     if (before.role !== "leader" || before.term !== raft.term) this.#log.complete(host.id, raft);
   }
 
+  #leader(host: Host, { raft, raftId }: Replica, before: Seen, events: readonly Event[]): void {
+    const ticked = events.some(({ kind }) => kind === "tick");
+    if (raft.role === "leader") {
+      this.#leading(host, raft);
+      this.#changes.led(host, raft, raftId, before, ticked, this.#log.lastCommitted);
+    }
+    if (ticked) this.#changes.ticked(raftId, raft.commitIndex);
+  }
+
   #commits(host: Host, { raft }: Replica, before: Seen): void {
+    const led = before.role === "leader" && raft.role === "leader" && before.term === raft.term;
+    if (led && raft.commitIndex > before.commit && raft.termAt(raft.commitIndex) !== raft.term) {
+      const text = `${host.id} counts ${raft.commitIndex} of an earlier term (Raft figure 8)`;
+      throw new Violation("commit by counting", text);
+    }
     for (let index = before.commit + 1; index <= raft.commitIndex; index++) {
       const term = raft.termAt(index);
       // Within a snapshot that was fetched: its entries are checked where they were committed.
@@ -150,17 +175,13 @@ export class Checkers {
   }
 
   /** Counting only what was synced, and only disks that still are who they were. */
-  #onQuorum(index: number, term: number, { voters, outgoing }: Membership): boolean {
+  #onQuorum(index: number, term: number, membership: Membership): boolean {
     const holders = new Set<number>();
-    const disks = [...this.#hosts.values()].map(({ disk }) => disk);
-    for (const { durable } of [...disks, ...this.#lost]) {
+    for (const durable of this.#images()) {
       const { identity } = durable;
       if (identity !== null && holdsOnDisk(durable, index, term)) holders.add(identity.raftId);
     }
-    return [voters, outgoing].every((half) => {
-      const holding = half.filter((id) => holders.has(id)).length;
-      return half.length === 0 || holding > half.length / 2;
-    });
+    return hasQuorum(membership, holders);
   }
 
   #applies(host: Host, { raft, state }: Replica, before: Seen): void {
@@ -176,6 +197,8 @@ export class Checkers {
       );
     }
     this.#hashes.set(appliedIndex, hash);
+    checkLevel(host, state);
+    this.#changes.applied(host, raft);
   }
 
   /**
@@ -192,9 +215,12 @@ export class Checkers {
 
   /**
    * Replays what was committed: a command under a key that came before must change nothing, and the state must be
-   * the one that the nodes have. Returns what each config held at versions 1, 2, …
+   * the one that the nodes have. Returns what each config held at versions 1, 2, …, and all keys.
    */
-  replay(): ReadonlyMap<string, readonly string[]> {
+  replay(): {
+    readonly values: ReadonlyMap<string, readonly string[]>;
+    readonly keys: ReadonlySet<string>;
+  } {
     const state = new ClusterState();
     const keys = new Set<string>();
     const values = new Map<string, string[]>();
@@ -215,12 +241,26 @@ export class Checkers {
     if (state.hash() !== this.#hashes.get(this.#applied)) {
       throw new Violation("determinism", "the log replayed gives another state");
     }
-    return values;
+    this.#compare(state);
+    return { values, keys };
+  }
+
+  /** All of it, and not its hash: a snapshot may have brought the hash and not what it is made of. */
+  #compare(replayed: ClusterState): void {
+    const wanted = Object.entries(replayed.freeze());
+    for (const { id, node } of this.#hosts.values()) {
+      if (node?.replica.raft.appliedIndex !== this.#applied) continue;
+      const held = new Map<string, unknown>(Object.entries(node.replica.state.freeze()));
+      const other = wanted.find(([name, part]) => !sameJson(part, held.get(name)));
+      if (other === undefined) continue;
+      throw new Violation("determinism", `${id} has other ${other[0]} than the log replayed`);
+    }
   }
 
   #leading(host: Host, raft: Raft): void {
     const bounds = raft.bounds;
-    if (raft.uncommittedBytes > bounds.maxUncommittedBytes + bounds.maxMessageBytes) {
+    // One entry is let in whatever its size, and the leader's own are.
+    if (raft.uncommittedBytes > bounds.maxUncommittedBytes + this.#log.largestEntry + 1_000) {
       throw new Violation("bounds", `${host.id} holds ${raft.uncommittedBytes} uncommitted bytes`);
     }
     for (const id of raft.followers()) {
@@ -261,19 +301,32 @@ export class Checkers {
   }
 
   /** A promise leaves only when it is durable: votes with their term, acknowledgements with their entries. */
-  sending(host: Host, kind: string, term: number, index: number | null): void {
+  sending(host: Host, message: Message): void {
+    const raft = host.node?.replica.raft;
+    if (raft === undefined) return;
     const { durable } = host.disk;
-    if ((kind === "vote-reply" || kind === "vote") && durable.hardState.term < term) {
-      const text = `${host.id} sends a ${kind} of ${term}, its disk says ${durable.hardState.term}`;
-      throw new Violation("durable before sent", text);
+    if (message.kind === "append-reply" && !message.rejected) {
+      const { index } = message;
+      if (lastOnDisk(durable) < index) {
+        const text = `${host.id} acknowledges ${index}, its disk ends at ${lastOnDisk(durable)}`;
+        throw new Violation("durable before sent", text);
+      }
+      // What a leader was promised is of its term or earlier: a later one has taken its place.
+      const held = durable.entries[index - durable.base.index - 1]?.term ?? 0;
+      if (held > message.term) {
+        const text = `${host.id} acknowledges ${index} to term ${message.term}, its disk has ${held} there`;
+        throw new Violation("durable before sent", text);
+      }
     }
-    if (index !== null && lastOnDisk(durable) < index) {
-      const text = `${host.id} sends ${kind} of ${index}, its disk ends at ${lastOnDisk(durable)}`;
-      throw new Violation("durable before sent", text);
-    }
+    const seen = this.#seen.get(host.id);
+    this.#elections.sending(host, raft, message, seen?.life === host.life ? seen : undefined);
   }
 
   get appliedLast(): number {
     return this.#applied;
   }
+}
+
+function sameJson(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -1,3 +1,4 @@
+import { isJoint } from "../../consensus/membership.ts";
 import type { Prng } from "../../lib/prng.ts";
 import type { Request } from "../../node/core/request.ts";
 import type { Host } from "./host.ts";
@@ -11,6 +12,8 @@ export class Faults {
   readonly #prng: Prng;
   #keys = 0;
   #removals = 0;
+  /** Terms and changes that were seen already. */
+  readonly #watched: Set<string> = new Set();
 
   constructor(world: World, prng: Prng) {
     this.#world = world;
@@ -29,6 +32,47 @@ export class Faults {
     this.#every(options.wipeEveryMs, () => this.#wipeOne());
     this.#every(options.churnEveryMs, () => this.#joinOrLeave());
     this.#every(options.transferEveryMs, () => this.#transfer());
+    this.#every(options.leaderEveryMs, () => this.#troubleLeader());
+  }
+
+  /** A leader that is new, or in the midst of a change of membership, is in danger: then elections are difficult. */
+  watch(host: Host): void {
+    const raft = host.node?.replica.raft;
+    if (raft?.role !== "leader" || this.#world.options.leaderEveryMs === null) return;
+    if (this.#isNews(`${raft.term}`) && this.#prng.chance(300)) {
+      // Those that were cut off come back with what they alone hold, and hear no leader that would overwrite it.
+      this.#soon(300, () => {
+        this.#world.network.mend();
+        this.#trouble(host);
+      });
+    }
+    const { membership, changePending, term } = raft;
+    if (!changePending) return;
+    const { voters, outgoing } = membership;
+    if (!this.#isNews(`${term}/${voters.join()}/${outgoing.join()}`)) return;
+    const leaver = this.#world.running().find(({ node }) => {
+      const raftId = node?.replica.raftId ?? 0;
+      return outgoing.includes(raftId) && !voters.includes(raftId);
+    });
+    // To lead while one's own removal is under way.
+    if (leaver !== undefined && leaver !== host && this.#prng.chance(400)) {
+      host.request({ kind: "transfer", node: leaver.id }, 5_000, () => {});
+    } else if (this.#prng.chance(200)) {
+      this.#soon(300, () => host.deliver({ kind: "hand-over" }));
+    } else if (this.#prng.chance(isJoint(membership) ? 800 : 200)) {
+      this.#soon(30, () => this.#trouble(host));
+    }
+  }
+
+  #isNews(key: string): boolean {
+    const { size } = this.#watched;
+    return this.#watched.add(key).size > size;
+  }
+
+  #soon(mostMs: number, act: () => void): void {
+    this.#world.queue.after(this.#prng.below(mostMs), () => {
+      if (this.#world.faultsOn) act();
+    });
   }
 
   #every(everyMs: number | null, act: () => void): void {
@@ -64,8 +108,11 @@ export class Faults {
   #pauseOne(): void {
     const world = this.#world;
     const up = world.running().filter(({ isPaused }) => !isPaused);
-    if (up.length === 0) return;
-    const host = this.#prng.pick(up);
+    if (up.length > 0) this.#pause(this.#prng.pick(up));
+  }
+
+  #pause(host: Host): void {
+    const world = this.#world;
     world.count("pause");
     world.say(`${host.id} stands still`);
     host.pause();
@@ -91,14 +138,19 @@ export class Faults {
       });
     });
     world.queue.after(this.#prng.between(200, 9_000), () => {
+      // Afterwards all is mended, and what is cut then is not the storm's.
+      if (!world.faultsOn) return;
       world.say("the cuts are mended");
       world.network.mend();
     });
   }
 
   #stallOne(): void {
+    this.#stall(this.#prng.pick([...this.#world.hosts.values()]));
+  }
+
+  #stall(host: Host): void {
     const world = this.#world;
-    const host = this.#prng.pick([...world.hosts.values()]);
     world.count("disk stall");
     world.say(`${host.id}'s disk stalls`);
     host.stalledUntilMs = world.queue.nowMs + this.#prng.between(500, 5_000);
@@ -149,6 +201,7 @@ export class Faults {
       ![...world.hosts.values()].some(({ disk }) => disk.durable.identity?.raftId === raftId);
     const raftId = host.disk.durable.identity?.raftId;
     if (raftId === undefined) return false;
+    if (this.#isChanging()) return false;
     const isBorne = [...world.hosts.values()].every(({ node }) => {
       const { voters = [], outgoing = [] } = node?.replica.membership ?? {};
       return [voters, outgoing].every(
@@ -156,6 +209,18 @@ export class Faults {
       );
     });
     return isBorne && world.running().some(({ node }) => node?.isManager === true);
+  }
+
+  /** Whether some log holds a change that no running node has applied: it may be about to make anyone a voter. */
+  #isChanging(): boolean {
+    const hosts = [...this.#world.hosts.values()];
+    const applied = hosts.map(({ node }) => node?.replica.raft.appliedIndex ?? 0);
+    const last = Math.max(...applied);
+    return hosts.some(({ node, disk }) => {
+      const raft = node?.replica.raft;
+      const entries = raft?.entriesFrom(raft.base.index + 1) ?? disk.durable.entries;
+      return entries.some(({ kind, index }) => kind === "conf" && index > last);
+    });
   }
 
   #joinOrLeave(): void {
@@ -188,7 +253,57 @@ export class Faults {
     const leader = world.running().find(({ node }) => node?.isManager === true);
     if (leader === undefined) return;
     world.count("transfer");
+    if (this.#prng.chance(400)) {
+      const node = this.#prng.pick([...world.hosts.keys()]);
+      world.say(`${leader.id} is to hand over to ${node}`);
+      leader.request({ kind: "transfer", node }, 5_000, () => {});
+      return;
+    }
     world.say(`${leader.id} is to hand over`);
     leader.deliver({ kind: "hand-over" });
+  }
+
+  /** Some call themselves leader and are not any more: these too. */
+  #troubleLeader(): void {
+    const world = this.#world;
+    const leaders = world
+      .running()
+      .filter(({ node, isPaused }) => !isPaused && node?.replica.raft.role === "leader");
+    if (leaders.length > 0) this.#trouble(this.#prng.pick(leaders));
+  }
+
+  #trouble(leader: Host): void {
+    const world = this.#world;
+    if (!leader.isUp || leader.isPaused) return;
+    const others = [...world.hosts.values()].filter((host) => host !== leader);
+    world.count("leader in trouble");
+    // What a slow disk still holds back for one leader must not leave under the next.
+    const [slow] = this.#prng.shuffle(others);
+    if (slow !== undefined && this.#prng.chance(300)) this.#stall(slow);
+    const trouble = this.#prng.pick(["crash", "pause", "pause", "stall", "cut", "cut"] as const);
+    if (trouble === "crash") world.crash(leader, "crash");
+    else if (trouble === "pause") this.#pause(leader);
+    else if (trouble === "stall") this.#stall(leader);
+    else this.#cutOff(leader, this.#prng.shuffle(others));
+  }
+
+  /** From all others or some of them, and soon another leads: what it still proposes is lost. */
+  #cutOff(leader: Host, others: readonly Host[]): void {
+    const world = this.#world;
+    const away = this.#prng.chance(500)
+      ? others
+      : others.slice(this.#prng.below(Math.max(1, others.length)));
+    const shape = this.#prng.pick(["mute", "deaf", "apart", "apart"] as const);
+    world.say(`${leader.id} is ${shape}: ${away.map(({ id }) => id).join(" ")}`);
+    for (const { id } of away) {
+      if (shape !== "deaf") world.network.cut(leader.id, id);
+      if (shape !== "mute") world.network.cut(id, leader.id);
+    }
+    world.queue.after(this.#prng.between(200, 4_000), () => {
+      if (!world.faultsOn) return;
+      for (const { id } of away) world.network.join(leader.id, id);
+      // It comes back with what it alone holds, and no leader that would overwrite it.
+      if (this.#prng.chance(400)) this.#troubleLeader();
+    });
   }
 }

@@ -18,7 +18,7 @@ import type { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
 
 /** A snapshot travels in pieces of this size: small, so that a fetch can be cut off in the midst. */
-const PIECE_BYTES = 2_000;
+const PIECE_BYTES = 700;
 
 export interface HostWorld {
   readonly queue: EventQueue;
@@ -162,11 +162,22 @@ export class Host {
     if (this.node !== null) this.isPaused = true;
   }
 
-  resume(): void {
+  /** `usersFirst`: its own users are served before it hears what the others have done meanwhile. */
+  resume(usersFirst: boolean = this.#prng.chance(500)): void {
     if (!this.isPaused) return;
     this.isPaused = false;
-    const backlog = this.#backlog;
+    let backlog = this.#backlog;
     this.#backlog = [];
+    if (usersFirst) {
+      const rest = backlog.filter(({ kind }) => kind !== "request");
+      for (const event of backlog) if (event.kind === "request") this.deliver(event);
+      backlog = [];
+      this.#later(0, () => this.#catchUp(rest));
+    }
+    this.#catchUp(backlog);
+  }
+
+  #catchUp(backlog: readonly Event[]): void {
     // Sockets are drained before the clock counts, and it counts once (libuv would do it the other way).
     for (const event of backlog.filter(({ kind }) => kind !== "tick")) this.deliver(event);
     if (backlog.some(({ kind }) => kind === "tick")) this.deliver({ kind: "tick" });
@@ -234,10 +245,9 @@ export class Host {
         this.#learn(effect.members, effect.connect);
         return;
       case "again": {
-        const { life } = this;
-        this.#world.queue.after(0, () => {
-          if (this.life === life) this.deliver({ kind: "continue" });
-        });
+        // Applying takes its time, and meanwhile others speak.
+        const applyMs = this.#world.faultsOn ? this.#world.options.applyMs : 0;
+        this.#later(this.#prng.below(applyMs + 1), () => this.deliver({ kind: "continue" }));
         return;
       }
       case "save-snapshot":

@@ -20,6 +20,11 @@ export class LogHistory {
   /** By index: the entry's term, and the term of the node that knew first that it is committed. */
   readonly #committed: Map<number, { term: number; inTerm: number }> = new Map();
 
+  /** The last index that any node knew to be committed. */
+  lastCommitted = 0;
+  /** The bytes of data in the largest entry so far. */
+  largestEntry = 0;
+
   /** Looks at what is new in a log. */
   see(host: NodeId, life: number, raft: Raft): void {
     const looked = this.#looked.get(host);
@@ -43,6 +48,7 @@ export class LogHistory {
     const content = `${kind} ${data.length} ${sumOf(data)}`;
     const known = this.#entries.get(key);
     if (known === undefined) {
+      this.largestEntry = Math.max(this.largestEntry, data.length);
       this.#entries.set(key, { entry, content, prevTerm });
     } else if (known.content !== content || known.prevTerm !== prevTerm) {
       throw new Violation("log matching", `${host} has another entry ${key}, or after another`);
@@ -53,6 +59,7 @@ export class LogHistory {
   commit(host: NodeId, index: number, term: number, inTerm: number): boolean {
     const known = this.#committed.get(index);
     if (known === undefined) {
+      this.lastCommitted = Math.max(this.lastCommitted, index);
       this.#committed.set(index, { term, inTerm });
       return true;
     }

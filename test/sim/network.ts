@@ -24,6 +24,12 @@ export class SimNetwork {
     this.#cut.add(`${from}>${to}`);
   }
 
+  /** Mends what was cut between the two. */
+  join(a: string, b: string): void {
+    this.#cut.delete(`${a}>${b}`);
+    this.#cut.delete(`${b}>${a}`);
+  }
+
   mend(): void {
     this.#cut.clear();
   }

@@ -1,5 +1,5 @@
 import { Prng } from "../../lib/prng.ts";
-import { LOG_BOUNDS, REPLACE_AFTER_MS } from "../../node/core/defaults.ts";
+import { LOG_BOUNDS, RAFT_BOUNDS, REPLACE_AFTER_MS } from "../../node/core/defaults.ts";
 
 /** What one run is made of, all of it drawn from the seed: each seed switches a random part of the faults off. */
 export interface SimOptions {
@@ -19,11 +19,17 @@ export interface SimOptions {
   readonly wipeEveryMs: number | null;
   readonly churnEveryMs: number | null;
   readonly transferEveryMs: number | null;
+  /** Whatever befalls whoever leads just then: many elections, and logs that differ. */
+  readonly leaderEveryMs: number | null;
   /** Some nodes are of an older feature level, and are upgraded at a restart. */
   readonly mixedLevels: boolean;
   readonly replaceAfterMs: number;
   /** When snapshots are made, and what of the log stays: small, so that much is fetched. */
   readonly logBounds: typeof LOG_BOUNDS;
+  /** The next part of what is committed is applied up to this much later. */
+  readonly applyMs: number;
+  /** What befalls the cluster once it has converged; null: nothing more. */
+  readonly drill: Drill | null;
   /** Messages in a thousand that are lost, sent twice, or overtaken. */
   readonly lossPerMille: number;
   readonly repeatPerMille: number;
@@ -37,12 +43,43 @@ export interface SimOptions {
   readonly requestEveryMs: number;
 }
 
-const BOUNDS: readonly (typeof LOG_BOUNDS)[] = [
+/** One thing that goes wrong in a cluster that is well, and what must follow from it: `drills.ts`. */
+export const DRILLS = [
+  "the manager's disk stands still",
+  "the manager is deaf",
+  "the manager is mute",
+  "the manager is down",
+  "the manager stands still",
+  "a voter does not hear the manager",
+  "a voter and the manager are apart",
+  "the manager hands over to a voter that is away",
+  "the manager hands over to a voter that is mute",
+  "power loss",
+] as const;
+
+export type Drill = (typeof DRILLS)[number];
+
+const SNAPSHOTS = [
   LOG_BOUNDS,
   { snapshotEntries: 5, keepEntries: 0 },
   { snapshotEntries: 25, keepEntries: 3 },
   { snapshotEntries: 100, keepEntries: 20 },
-];
+] as const;
+
+/** Small ones are met often. */
+function drawBounds(prng: Prng): typeof LOG_BOUNDS {
+  const { snapshotEntries, keepEntries } = prng.pick(SNAPSHOTS);
+  const raft = {
+    maxMessageBytes: prng.pick([1, 500, 10_000]),
+    maxInflight: prng.pick([3, 5, 20]),
+    maxInflightBytes: prng.pick([1_000, 10_000, 1 << 20]),
+    maxUncommittedBytes: prng.pick([1_000, 10_000, 1 << 20]),
+    maxApply: prng.pick([1, 3, 20, 200]),
+    maxApplyBytes: prng.pick([1, 5_000, 1 << 20]),
+    maxApplyLag: prng.pick([20, 5_000]),
+  };
+  return { snapshotEntries, keepEntries, raft: prng.chance(500) ? raft : RAFT_BOUNDS };
+}
 
 export function drawOptions(seed: number): SimOptions {
   const prng = new Prng(seed);
@@ -56,11 +93,13 @@ export function drawOptions(seed: number): SimOptions {
   };
   const delayHigh = prng.pick([2, 10, 50, 150]);
   const syncHigh = prng.pick([1, 5, 30, 200]);
+  // Every message and every sync takes the same time: what is done in step stays in step.
+  const isEven = prng.chance(250);
   return {
     seed,
     nodes: prng.pick([1, 2, 3, 3, 3, 4, 5, 7, 9]),
     safetyMs: prng.between(10_000, 30_000),
-    livenessMs: 120_000,
+    livenessMs: 240_000,
     crashEveryMs: maybe(700, 500, 8_000),
     pauseEveryMs: maybe(400, 1_000, 10_000),
     cutEveryMs: maybe(500, 1_000, 8_000),
@@ -73,12 +112,15 @@ export function drawOptions(seed: number): SimOptions {
     transferEveryMs: maybe(350, 500, 8_000),
     mixedLevels: prng.chance(300),
     replaceAfterMs: prng.pick([2_000, 10_000, REPLACE_AFTER_MS]),
-    logBounds: prng.pick(BOUNDS),
+    logBounds: drawBounds(prng),
+    applyMs: rate(400, 1_000),
+    leaderEveryMs: maybe(500, 400, 3_000),
+    drill: prng.chance(800) ? prng.pick(DRILLS) : null,
     lossPerMille: rate(400, 200),
     repeatPerMille: rate(400, 200),
     reorderPerMille: rate(400, 300),
-    delayMs: { low: 1, high: delayHigh },
-    syncMs: { low: 1, high: syncHigh },
+    delayMs: { low: isEven ? delayHigh : 1, high: delayHigh },
+    syncMs: { low: isEven ? syncHigh : 1, high: syncHigh },
     clockDriftPerMille: rate(400, 50),
     engineFaultPerMille: rate(300, 200),
     requestEveryMs: prng.pick([15, 60, 250, 1_000]),
@@ -98,6 +140,7 @@ export function faultsOf(options: SimOptions): string[] {
     ["wiped disk", options.wipeEveryMs !== null],
     ["join or leave", options.churnEveryMs !== null],
     ["transfer", options.transferEveryMs !== null],
+    ["leader in trouble", options.leaderEveryMs !== null],
     ["loss", options.lossPerMille > 0],
     ["repetition", options.repeatPerMille > 0],
     ["reordering", options.reorderPerMille > 0],

@@ -13,6 +13,7 @@ interface Unsettled {
   readonly handle: number;
   readonly name: string;
   readonly request: Extract<Request, { kind: "write" }>;
+  readonly isFirst: boolean;
 }
 
 /** Clients that read and write configs as registers; what they were told must be linearizable. */
@@ -22,19 +23,32 @@ export class Registers {
   /** A version that some client knows of, by name: for compare-and-set. */
   readonly #known: Map<string, number> = new Map();
   readonly #unsettled: Unsettled[] = [];
+  /** Keys of writes that were refused as surely not done, and not asked again since. */
+  readonly #failed: Set<string> = new Set();
+  readonly #isExact: boolean;
   #writes = 0;
   acknowledged = 0;
   unknown = 0;
   reads = 0;
 
-  constructor(prng: Prng) {
+  /** `isExact`: no message comes twice, so that what was refused stays so. */
+  constructor(prng: Prng, isExact: boolean) {
     this.#prng = prng;
+    this.#isExact = isExact;
+  }
+
+  /** Whether each of them has a version already. */
+  get areMade(): boolean {
+    return this.#known.size === NAMES.length;
   }
 
   next(): Ask {
     const prng = this.#prng;
     const again = prng.chance(300) ? this.#unsettled.shift() : undefined;
-    if (again !== undefined) return this.#ask(again);
+    if (again !== undefined) {
+      this.#failed.delete(again.request.key);
+      return this.#ask({ ...again, isFirst: false });
+    }
     const name = prng.pick(NAMES);
     if (prng.chance(450)) return this.#read(name);
     this.#writes += 1;
@@ -44,7 +58,8 @@ export class Registers {
       ifVersion === null ? { kind: "put", value } : { kind: "put-if", value, ifVersion };
     const command = { kind: "config-put", name, data: value, ifVersion } as const;
     const handle = this.#recorder.called(this.#client(), name, input);
-    return this.#ask({ handle, name, request: { kind: "write", key: `set-${value}`, command } });
+    const request = { kind: "write", key: `set-${value}`, command } as const;
+    return this.#ask({ handle, name, request, isFirst: true });
   }
 
   #client(): string {
@@ -66,6 +81,9 @@ export class Registers {
     } else {
       // Also one that was surely not done this time may have been the time before.
       this.unknown += 1;
+      if (response.fault.code === "no-manager" && write.isFirst && this.#isExact) {
+        this.#failed.add(write.request.key);
+      }
       this.#unsettled.push(write);
     }
   }
@@ -89,8 +107,10 @@ export class Registers {
     };
   }
 
-  /** `values`: what each register held at versions 1, 2, … by the log. */
-  check(values: ReadonlyMap<string, readonly string[]>): void {
+  /** `values`: what each register held at versions 1, 2, … by the log; `keys`: of all writes in it. */
+  check(values: ReadonlyMap<string, readonly string[]>, keys: ReadonlySet<string>): void {
+    const done = [...this.#failed].find((key) => keys.has(key));
+    if (done !== undefined) throw new Violation("answers", `${done} failed for sure, and was done`);
     const { history } = this.#recorder;
     const cheap =
       cheapViolation(history) ??

@@ -21,6 +21,7 @@ interface Written {
 
 export class Workload {
   readonly #prng: Prng;
+  readonly #mayRemove: () => boolean;
   readonly #writes: Written[] = [];
   /** The highest version of each job that some user was told of. */
   readonly #floor: Map<string, number> = new Map();
@@ -32,8 +33,10 @@ export class Workload {
   refused = 0;
   reads = 0;
 
-  constructor(prng: Prng) {
+  /** `mayRemove`: configs are numbered from above any that was removed; who counts from 1 comes first. */
+  constructor(prng: Prng, mayRemove: () => boolean) {
     this.#prng = prng;
+    this.#mayRemove = mayRemove;
   }
 
   /** The next thing a user does. */
@@ -44,6 +47,7 @@ export class Workload {
     const roll = prng.below(100);
     const job = prng.pick(JOBS);
     if (roll < 40) return this.#read(job);
+    if (roll < 45 && this.#mayRemove()) return this.#scratch();
     if (roll < 50) return this.#write(job, { kind: "job-stop", job, service: null });
     const spec = jobSpec(prng, job);
     return this.#write(job, { kind: "job-put", spec, ifVersion: null });
@@ -71,6 +75,17 @@ export class Workload {
         this.#know(job, version);
       },
     };
+  }
+
+  /** A config that comes and goes: what is left of it is in the state alone. */
+  #scratch(): Ask {
+    this.#keys += 1;
+    const name = "scratch";
+    const data = `${this.#keys}`;
+    const command = this.#prng.chance(500)
+      ? ({ kind: "config-put", name, data, ifVersion: null } as const)
+      : ({ kind: "config-remove", name, ifVersion: null } as const);
+    return { request: { kind: "write", key: `scratch-${data}`, command }, done: () => {} };
   }
 
   #write(job: string, command: Extract<Request, { kind: "write" }>["command"]): Ask {

@@ -7,6 +7,7 @@ import { isTerminal } from "../../state/task.ts";
 import { type NodeId, nodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import { Checkers } from "./checkers.ts";
+import { Drills } from "./drills.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { SimDisk } from "./disk.ts";
 import { Faults } from "./faults.ts";
@@ -20,6 +21,8 @@ import { Violation } from "./violation.ts";
 import { Workload } from "./workload.ts";
 
 const CLUSTER = "simulatedcluster";
+/** What befalls one node in the storm is over after this. */
+const STORM_MS = 7_500;
 const START_MS = 1_700_000_000_000;
 
 export interface RunResult {
@@ -43,6 +46,7 @@ export class World implements HostWorld {
   readonly #workload: Workload;
   readonly #registers: Registers;
   readonly #storm: Faults;
+  readonly #drills: Drills;
   /** Disks that are gone. */
   readonly #lost: SimDisk[] = [];
   readonly #log: ((line: string) => void) | null;
@@ -59,9 +63,10 @@ export class World implements HostWorld {
     this.#prng = new Prng(options.seed ^ 0x5eed);
     this.network = new SimNetwork(this.#prng.fork(), options);
     this.#checkers = new Checkers(this.hosts, this.#lost);
-    this.#workload = new Workload(this.#prng.fork());
-    this.#registers = new Registers(this.#prng.fork());
+    this.#workload = new Workload(this.#prng.fork(), () => this.#registers.areMade);
+    this.#registers = new Registers(this.#prng.fork(), options.repeatPerMille === 0);
     this.#storm = new Faults(this, this.#prng.fork());
+    this.#drills = new Drills(this, this.#prng.fork(), this.#registers);
   }
 
   /** Runs the safety phase, then the liveness phase; throws a Violation when something does not hold. */
@@ -69,9 +74,16 @@ export class World implements HostWorld {
     this.#founding();
     this.#storm.begin();
     this.#askLater();
-    this.#until(START_MS + this.options.safetyMs);
+    this.until(START_MS + this.options.safetyMs);
     this.#heal();
     this.#converge();
+    if (this.options.drill !== null) {
+      // The last of the storm's stalls and pauses end by themselves.
+      this.until(this.queue.nowMs + STORM_MS);
+      this.#drills.run(this.options.drill);
+      this.#converge();
+    }
+    this.#verify();
     return {
       events: this.#events,
       faults: Object.fromEntries(this.#faults),
@@ -85,18 +97,14 @@ export class World implements HostWorld {
 
   sending(from: Host, { message }: Extract<Effect, { kind: "send" }>): void {
     if (message.kind !== "raft") return;
-    const { message: m } = message;
-    if (m.kind === "vote-reply" && !m.rejected) this.#checkers.sending(from, m.kind, m.term, null);
-    if (m.kind === "vote") this.#checkers.sending(from, m.kind, m.term, m.lastIndex);
-    if (m.kind === "append-reply" && !m.rejected) {
-      this.#checkers.sending(from, m.kind, m.term, m.index);
-    }
+    this.#checkers.sending(from, message.message);
   }
 
   handled(host: Host, events: readonly Event[], effects: readonly Effect[]): void {
     this.#events += events.length;
     for (const event of events) this.#note(host.id, event, effects);
-    this.#checkers.handled(host, events);
+    this.#checkers.handled(host, events, effects);
+    if (this.faultsOn) this.#storm.watch(host);
   }
 
   #note(id: NodeId, event: Event, effects: readonly Effect[]): void {
@@ -116,7 +124,7 @@ export class World implements HostWorld {
     this.#faults.set(name, (this.#faults.get(name) ?? 0) + 1);
   }
 
-  #until(untilMs: number): void {
+  until(untilMs: number): void {
     while (this.queue.step(untilMs)) {
       // Everything happens in the events.
     }
@@ -226,7 +234,8 @@ export class World implements HostWorld {
     return [...this.hosts.values()].filter(({ isUp }) => isUp);
   }
 
-  crash(host: Host, why: string): void {
+  /** `awayMs`: until it starts again; drawn when not given. */
+  crash(host: Host, why: string, awayMs: number = this.#prng.between(50, 6_000)): void {
     this.count(why);
     this.say(`${host.id} ends: ${why}`);
     host.crash();
@@ -236,7 +245,7 @@ export class World implements HostWorld {
         other.deliver({ kind: "peer-lost", peer: host.id });
       });
     }
-    this.queue.after(this.#prng.between(50, 6_000), () => this.#restart(host));
+    this.queue.after(awayMs, () => this.#restart(host));
   }
 
   #restart(host: Host): void {
@@ -255,7 +264,9 @@ export class World implements HostWorld {
       if (up.length > 0) {
         const source = this.#prng.chance(500) ? this.#workload : this.#registers;
         const { request, done } = source.next();
-        this.#prng.pick(up).request(request, this.#prng.between(1_000, 10_000), done);
+        // Some users have no patience, and are told what may have become of their write.
+        const mostMs = this.#prng.chance(300) ? 1_500 : 10_000;
+        this.#prng.pick(up).request(request, this.#prng.between(300, mostMs), done);
       }
       this.#askLater();
     });
@@ -268,22 +279,30 @@ export class World implements HostWorld {
     for (const host of this.hosts.values()) {
       host.resume();
       host.stalledUntilMs = 0;
-      this.#restart(host);
     }
+    this.restartAll();
+  }
+
+  restartAll(): void {
+    for (const host of this.hosts.values()) this.#restart(host);
   }
 
   #converge(): void {
     const deadlineMs = this.queue.nowMs + this.options.livenessMs;
     let missing = "it never looked";
     while (this.queue.nowMs < deadlineMs) {
-      this.#until(this.queue.nowMs + 500);
+      this.until(this.queue.nowMs + 500);
       missing = convergence(this.hosts) ?? "";
       if (missing === "") break;
     }
     if (missing !== "") throw new Violation("liveness", missing);
+  }
+
+  #verify(): void {
     const manager = this.running().find(({ node }) => node?.isManager === true);
     const state = manager?.node?.replica.state;
-    this.#registers.check(this.#checkers.replay());
+    const { values, keys } = this.#checkers.replay();
+    this.#registers.check(values, keys);
     this.#workload.check((job) => state?.jobs.get(job)?.version ?? 0);
     const live = [...(state?.tasks.values() ?? [])].filter((task) => !isTerminal(task.state));
     this.say(`converged with ${live.length} live tasks`);
