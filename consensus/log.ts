@@ -194,6 +194,18 @@ export class RaftLog {
     return { index: Math.max(0, Math.min(index, this.#base.index - 1)), term: 0 };
   }
 
+  /** The index after which the log up to `last` has at most so many entries of at most so many bytes. */
+  startOfLast(last: number, maxCount: number, maxBytes: number): number {
+    let bytes = 0;
+    let index = last;
+    while (index > this.#base.index && last - index < maxCount) {
+      bytes += entrySize(present(this.#at(index), "the range is in the log"));
+      if (bytes > maxBytes) break;
+      index -= 1;
+    }
+    return index;
+  }
+
   /** Forgets the entries up to `index`, which a snapshot holds. Returns the new base. */
   compactTo(index: number): LogBase {
     if (index <= this.#base.index) return this.#base;

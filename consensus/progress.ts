@@ -13,6 +13,8 @@ export class Progress {
   paused = false;
   /** Heard from since the last check for a quorum. */
   recentlyActive = false;
+  /** Heard from before that check, since the one before it. */
+  wasActive = false;
   /** The highest ReadIndex context that it has echoed. */
   context = 0;
   #inflight: { last: number; bytes: number }[] = [];
@@ -24,6 +26,11 @@ export class Progress {
     this.next = next;
     this.#maxMessages = maxMessages;
     this.#maxBytes = maxBytes;
+  }
+
+  /** Heard from within one or two election timeouts: true also just after a check. */
+  get isActive(): boolean {
+    return this.recentlyActive || this.wasActive;
   }
 
   /** Whether nothing more may be sent until it answers. */

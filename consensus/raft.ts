@@ -159,6 +159,11 @@ export class Raft {
     return this.#s.log.termAt(index);
   }
 
+  /** Where the log's last `maxCount` entries of `maxBytes` up to `last` begin: the index before them. */
+  startOfLast(last: number, maxCount: number, maxBytes: number): number {
+    return this.#s.log.startOfLast(last, maxCount, maxBytes);
+  }
+
   /** The log from `index` on, which is above the base. */
   entriesFrom(index: number): Entry[] {
     return this.#s.log.slice(index, Number.MAX_SAFE_INTEGER);
@@ -167,7 +172,9 @@ export class Raft {
   /** What a leader knows of a member's log; undefined when it does not lead or knows none. */
   progressOf(
     id: RaftId,
-  ): Pick<Progress, "match" | "next" | "state" | "recentlyActive" | "inflight"> | undefined {
+  ):
+    | Pick<Progress, "match" | "next" | "state" | "recentlyActive" | "isActive" | "inflight">
+    | undefined {
     return this.#s.progress.get(id);
   }
 

@@ -301,6 +301,7 @@ export function checkQuorum(s: RaftState): void {
     return;
   }
   for (const [id, progress] of s.progress) {
+    progress.wasActive = progress.recentlyActive;
     if (id !== s.id) progress.recentlyActive = false;
   }
 }

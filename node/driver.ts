@@ -29,6 +29,9 @@ const LIST_RETRY_MS = 1_000;
 const LIST_MS = 60_000;
 
 const HAND_OVER_POLL_MS = 5;
+/** Between two tries to fetch a snapshot: doubled with each that fails. */
+const FETCH_WAIT_LEAST_MS = 500;
+const FETCH_WAIT_MOST_MS = 30_000;
 
 /** What a node that has left answers, for as long as it still can. */
 const LEFT: Response = { kind: "refused", fault: leftFault() };
@@ -67,6 +70,9 @@ export class NodeDriver {
   #lastTickMs = 0;
   /** Ends the fetch of a snapshot that is under way. */
   #fetching: AbortController | null = null;
+  /** After a fetch that failed, however often it is offered meanwhile. */
+  #fetchAgainAtMs: Millis = 0;
+  #fetchWaitMs = FETCH_WAIT_LEAST_MS;
   #members: {
     readonly members: ReadonlySet<NodeId>;
     readonly effect: Extract<Effect, { kind: "members" }>;
@@ -323,17 +329,21 @@ export class NodeDriver {
 
   /** Whatever goes wrong on the way is the other node's or the network's: the leader offers it again. */
   #fetchSnapshot({ from, id }: Extract<Effect, { kind: "fetch-snapshot" }>): void {
-    if (this.#fetching !== null || this.#network === null) return;
+    if (this.#fetching !== null || this.#network === null || epochMs() < this.#fetchAgainAtMs)
+      return;
     const abort = new AbortController();
     this.#fetching = abort;
     fetchSnapshot(this.#parts.disk, this.#network, from, id, abort.signal).then(
       ({ meta, state }) => {
         this.#fetching = null;
+        this.#fetchWaitMs = FETCH_WAIT_LEAST_MS;
         this.counts.snapshotsFetched += 1;
         this.deliver({ kind: "snapshot-fetched", meta, state });
       },
       (error: unknown) => {
         this.#fetching = null;
+        this.#fetchAgainAtMs = epochMs() + this.#fetchWaitMs;
+        this.#fetchWaitMs = Math.min(2 * this.#fetchWaitMs, FETCH_WAIT_MOST_MS);
         const { code, message } = faultOf(error);
         if (code === "data-unwritable") this.#diskFailed(error);
         else if (!this.#stopped) this.#parts.log(`a snapshot could not be fetched: ${message}`);

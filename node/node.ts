@@ -7,10 +7,10 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import type { LOG_BOUNDS } from "./core/defaults.ts";
+import { DISK_HUNG_MS, type LOG_BOUNDS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
 import { type Asked, EarlyRequests } from "./core/early-requests.ts";
-import { Ending, tooOldFault } from "./core/endings.ts";
+import { diskHungFault, Ending, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { membersOf } from "./core/members.ts";
@@ -203,6 +203,9 @@ export class Node {
 
   #tick(): void {
     this.#replica.tick();
+    if (this.#replica.diskHungMs >= DISK_HUNG_MS) {
+      this.#ending.now({ kind: "stop", fault: diskHungFault() });
+    }
     this.#requests.tick(this.#now);
     this.#manager?.tick(this.#now);
     this.#session.tick(this.#leader(), this.#roster.holders(), this.#usage, this.#now);
@@ -263,7 +266,8 @@ export class Node {
         this.#audit.heard(from, message, this.manager);
         return;
       case "forward":
-        this.#forward({ from, ...message });
+        // One that was removed is let in to be told so, and for nothing else.
+        if (!this.#roster.isDeparting(from)) this.#forward({ from, ...message });
         return;
       case "forwarded":
         this.#roster.hearIndex(indexOf(message.outcome));
@@ -290,6 +294,8 @@ export class Node {
       clusterId === this.#config.identity.clusterId && message.to === this.#replica.raftId;
     // Not under an id that it has lost. Under a later one than is known here: this node is behind.
     if (!isOurs || (member !== undefined && message.from < member.raftId)) return;
+    // Nor under another's.
+    if (!this.#roster.maySpeakAs(from, message.from)) return;
     // One that Raft still counts is heard: else the entry that removes it there might never be committed.
     if (
       !isMember(this.#replica.membership, message.from) &&
@@ -350,7 +356,7 @@ export class Node {
         return;
       }
       case "session-refused":
-        this.#hearOf(m.manager);
+        if (this.#session.isCurrent(from, m.session)) this.#hearOf(m.manager);
         this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
@@ -377,7 +383,7 @@ export class Node {
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
   #hearOf(member: Member | null): void {
-    if (member === null || this.#roster.find(member.id) !== undefined) return;
+    if (member === null || this.holdsLog || this.#roster.knows(member.id)) return;
     const { members, joinSecret, index } = this.#roster;
     this.#learnMembers([...members, member], joinSecret, index);
   }

@@ -109,8 +109,10 @@ export function applyLeave(tables: Tables, command: Of<"node-leave">, change: Ch
   if (old === undefined) return noSuchNode(command.node);
   if (old.leaving) return UNCHANGED;
   const others = [...tables.nodes.values()].filter(({ id }) => id !== old.id);
-  if (!others.some(({ leaving, mayVote }) => mayVote && !leaving)) {
-    const message = `node ${old.name} cannot leave: it is the last that may keep the cluster's log`;
+  const stay = others.filter(({ leaving, mayVote }) => mayVote && !leaving);
+  // One that is down itself is not needed for the log: it may go while one other is there.
+  if (!stay.some(({ liveness }) => liveness === "ready")) {
+    const message = `node ${old.name} cannot leave: it is the last here that may keep the cluster's log`;
     const hint =
       "Join another machine first. To end the cluster, stop its nodes and remove their data folders.";
     return { kind: "refused", fault: fault("conflict", message, hint, { node: old.id }) };

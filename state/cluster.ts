@@ -234,7 +234,9 @@ export class ClusterState {
 
   #remember(key: string, command: Command, outcome: Outcome, index: Index): void {
     this.#answers.set(key, { command: digestOf(command), outcome, index });
-    this.#tables.hash.add(`${key} ${JSON.stringify(outcome)}`);
+    // Not the wording of a refusal: it may differ between versions of orch.
+    const gist = outcome.kind === "done" ? `${outcome.version}` : outcome.fault.code;
+    this.#tables.hash.add(`${key} ${outcome.kind} ${gist}`);
     // Not by asking the map for its first key: it walks over all that were deleted before.
     const oldest = this.#keys[this.#nextKey];
     if (oldest !== undefined) {

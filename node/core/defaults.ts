@@ -52,6 +52,15 @@ export const LOG_BOUNDS: {
   raft: RAFT_BOUNDS,
 };
 
+/** A snapshot is due, too, after this much: the log is in memory, and a config alone may have half a MiB. */
+export const SNAPSHOT_BYTES: number = 64 << 20;
+
+/** Of the entries beside a snapshot no more than this is kept. */
+export const KEEP_BYTES: number = 16 << 20;
+
+/** A disk that has not done a write for this long is given up with its node: it counts as alive, and does nothing. */
+export const DISK_HUNG_MS = 30_000;
+
 /** While a follower fetches a snapshot no new one is made, up to this many times `snapshotEntries`: else it would never end. */
 export const SNAPSHOT_PATIENCE = 10;
 

@@ -1,6 +1,6 @@
 import { type Fault, fault } from "../../lib/errors.ts";
 import type { Millis } from "../../state/ids.ts";
-import { REMOVED_STOP_MS } from "./defaults.ts";
+import { DISK_HUNG_MS, REMOVED_STOP_MS } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
 
 /** Why a node ends itself. */
@@ -67,5 +67,14 @@ export function divergedFault(index: number): Fault {
     `this node's state differs from the other nodes' at log index ${index}: a bug, or broken memory`,
     "Start it again; if it ends like this again, join the machine anew with an empty --data-dir, and report it.",
     { index },
+  );
+}
+
+/** It beats and answers, so that it counts as alive, but takes nothing over: a standby must get its seat. */
+export function diskHungFault(): Fault {
+  return fault(
+    "data-unwritable",
+    `the disk has not finished a write for ${DISK_HUNG_MS / 1000} seconds`,
+    "Check the disk, then start the node again.",
   );
 }

@@ -60,7 +60,7 @@ export class Pilot {
       const { raftId, mayVote, leaving, datacenter } = node;
       const progress = raft.progressOf(raftId);
       // By session and, of those that hold the log, by Raft's own contact.
-      const inTouch = progress === undefined || progress.recentlyActive || node.id === self;
+      const inTouch = progress === undefined || progress.isActive || node.id === self;
       const alive = node.liveness === "ready" && (node.id === self || hears(node.id));
       const known = before.get(raftId);
       const seen = known?.alive === alive ? known : { alive, sinceMs: now };
@@ -93,8 +93,8 @@ export class Pilot {
     if (step.kind === "transfer") {
       replica.raft.transfer(step.to);
     } else {
+      if (replica.proposeChange(step.change).kind === "refused") return;
       this.#lastChangeMs = now;
-      replica.proposeChange(step.change);
     }
     this.#context.note(describeStep(step, (id) => this.#nameOf(id)));
   }

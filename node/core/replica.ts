@@ -2,7 +2,7 @@ import { assert, present } from "../../lib/assert.ts";
 import type { Prng } from "../../lib/prng.ts";
 import type { LogCut, SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
 import { type ConfChange, type Membership, isMember, isVoter } from "../../consensus/membership.ts";
-import type { Entry, Message } from "../../consensus/message.ts";
+import type { Entry, Message, RaftId } from "../../consensus/message.ts";
 import { type ProposeOutcome, Raft, type Ready, type WriteMark } from "../../consensus/raft.ts";
 import type { RaftConfig } from "../../consensus/raft-state.ts";
 import type { WorkerMemory } from "../../runtime/worker-memory.ts";
@@ -23,7 +23,10 @@ import {
   ELECTION_TICKS,
   HEARTBEAT_TICKS,
   type LOG_BOUNDS,
+  KEEP_BYTES,
+  SNAPSHOT_BYTES,
   SNAPSHOT_PATIENCE,
+  TICK_MS,
 } from "./defaults.ts";
 
 /** What became of one log entry when it was applied. */
@@ -84,6 +87,8 @@ export class Replica {
   #inFlight: { write: number; batch: Batch; ticks: number } | null = null;
   #next: Batch = emptyBatch();
   #writes = 0;
+  /** What was applied since the last snapshot was begun. */
+  #bytesSince = 0;
   /** The snapshot that is being made durable. */
   #saving: SnapshotId | null = null;
   #snapshotAtMs: Millis | null = null;
@@ -207,20 +212,27 @@ export class Replica {
     return { persist: this.#flush(), messages, applied, reads, save: this.#save(), wanted, more };
   }
 
+  /** For how long the disk has not done the write that it was given. */
+  get diskHungMs(): number {
+    return (this.#inFlight?.ticks ?? 0) * TICK_MS;
+  }
+
   /** A snapshot of what is applied, when it is time for one. */
   #save(): ReplicaOutput["save"] {
     const { raft } = this;
     const index = raft.appliedIndex;
     const since = index - (raft.snapshot?.index ?? 0);
-    if (this.#saving !== null || since < this.#bounds.snapshotEntries) return null;
-    const isFetching = raft.followers().some((id) => {
-      const progress = raft.progressOf(id);
-      return progress?.state === "snapshot" && progress.recentlyActive;
-    });
-    if (isFetching && since < this.#bounds.snapshotEntries * SNAPSHOT_PATIENCE) return null;
+    const { snapshotEntries } = this.#bounds;
+    const isDue = since >= snapshotEntries || this.#bytesSince >= SNAPSHOT_BYTES;
+    if (this.#saving !== null || !isDue || since === 0) return null;
+    const isLong =
+      since >= snapshotEntries * SNAPSHOT_PATIENCE ||
+      this.#bytesSince >= SNAPSHOT_BYTES * SNAPSHOT_PATIENCE;
+    if (this.#fetching().length > 0 && !isLong) return null;
     const term = present(raft.termAt(index), "what was applied last is in the log");
     const meta = { index, term, membership: raft.membership };
     this.#saving = meta;
+    this.#bytesSince = 0;
     return { meta, chunks: snapshotChunks(this.#state.freeze()) };
   }
 
@@ -229,7 +241,20 @@ export class Replica {
     assert(this.#saving?.index === meta.index, "a snapshot is saved when it was asked for");
     this.#saving = null;
     this.#snapshotAtMs = now;
-    this.raft.compact(meta, meta.index - this.#bounds.keepEntries);
+    const { raft } = this;
+    const kept = raft.startOfLast(meta.index, this.#bounds.keepEntries, KEEP_BYTES);
+    // What a follower fetches now must be of use when it is there: the log goes on from it.
+    const fetching = this.#fetching().map((id) => (raft.progressOf(id)?.next ?? 1) - 1);
+    raft.compact(meta, Math.min(kept, ...fetching));
+  }
+
+  /** Followers that are heard and need a snapshot. */
+  #fetching(): RaftId[] {
+    const { raft } = this;
+    return raft.followers().filter((id) => {
+      const progress = raft.progressOf(id);
+      return progress?.state === "snapshot" && progress.isActive;
+    });
   }
 
   /** Has the voter that is most up to date lead in this one's place. Returns whether there is one to ask. */
@@ -238,7 +263,7 @@ export class Replica {
     let best = { id: 0, match: -1 };
     for (const id of raft.followers()) {
       const progress = raft.progressOf(id);
-      if (progress?.recentlyActive !== true || !isVoter(raft.membership, id)) continue;
+      if (progress?.isActive !== true || !isVoter(raft.membership, id)) continue;
       if (progress.match > best.match) best = { id, match: progress.match };
     }
     return best.id !== 0 && raft.transfer(best.id).kind === "begun";
@@ -313,6 +338,7 @@ export class Replica {
 
   #apply(entry: Entry): AppliedEntry {
     const applied = this.#applyOne(entry);
+    this.#bytesSince += entry.data.length;
     this.#mark(entry.index);
     return applied;
   }

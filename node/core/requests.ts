@@ -8,8 +8,8 @@ interface Waiting {
   readonly id: number;
   readonly request: Request;
   readonly deadlineMs: Millis;
-  /** The log index known when it was taken: it was not applied before. */
-  readonly since: number;
+  /** The log index known when it was first sent: it was not applied before. */
+  since: number | null;
   sentTo: NodeId | null;
   /** Not asked again before. */
   againAtMs: Millis;
@@ -57,7 +57,7 @@ export class Requests {
       id,
       request,
       deadlineMs,
-      since: this.#context.knownIndex(),
+      since: null,
       sentTo: null,
       againAtMs: now,
       tried: false,
@@ -81,7 +81,12 @@ export class Requests {
 
   /** Sends to the manager what is due, and everything to a new one. To be called after every turn. */
   flush(manager: NodeId | null, now: Millis): void {
-    if (manager === null) return;
+    if (manager === null) {
+      // Whoever manages next gets all that waits.
+      this.#due = [];
+      this.#manager = null;
+      return;
+    }
     const isNew = manager !== this.#manager;
     this.#manager = manager;
     const due = isNew ? [...this.#waiting.values()] : this.#due;
@@ -95,13 +100,25 @@ export class Requests {
   }
 
   #sendTo(manager: NodeId, waiting: Waiting, now: Millis): void {
+    if (waiting.request.kind === "transfer" && (waiting.sentTo ?? manager) !== manager) {
+      this.#handedOver(waiting, manager);
+      return;
+    }
     waiting.sentTo = manager;
+    waiting.since ??= this.#context.knownIndex();
     waiting.againAtMs = now + FORWARD_RETRY_MS;
     // Sent twice without an answer: whatever the second says, the first may have been done.
     waiting.tried ||= waiting.unheard;
     waiting.unheard = true;
     const { id, request, since } = waiting;
     this.#context.send(manager, { kind: "forward", id, request, since });
+  }
+
+  /** Another manages than the one that was asked to hand over: to ask it, too, would be to have it hand over again. */
+  #handedOver({ id, sentTo }: Waiting, manager: NodeId): void {
+    this.#waiting.delete(id);
+    const index = this.#context.knownIndex();
+    this.#context.reply(id, { kind: "ok", index, manager, body: { from: sentTo } });
   }
 
   /** An answer. Returns the manager that a refusing node points at, if any. */

@@ -71,6 +71,21 @@ export class Roster {
       .map(({ id }) => id);
   }
 
+  /** Whether it is a member, or was until a moment ago. */
+  knows(id: NodeId): boolean {
+    return this.find(id) !== undefined || this.isDeparting(id);
+  }
+
+  isDeparting(id: NodeId): boolean {
+    return this.#departing.has(id);
+  }
+
+  /** Whether that number of Raft is not known to be another node's. */
+  maySpeakAs(id: NodeId, raftId: number): boolean {
+    const owner = this.#byRaftId.get(raftId);
+    return owner === undefined || owner.id === id;
+  }
+
   find(id: NodeId): Member | undefined {
     return this.#members.find((member) => member.id === id);
   }

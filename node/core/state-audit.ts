@@ -54,7 +54,10 @@ export class StateAudit {
     const all = holders.length + 1;
     if (differing.length > all / 2) return { self: true, others: [] };
     const agreeing = known.length - differing.length + 1;
-    return agreeing > all / 2 ? { self: false, others: differing } : NOBODY;
+    if (agreeing <= all / 2) return NOBODY;
+    // Once told it begins anew, and so does what is known of it.
+    for (const id of differing) this.#agrees.delete(id);
+    return { self: false, others: differing };
   }
 }
 
