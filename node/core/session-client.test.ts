@@ -3,7 +3,12 @@ import type { NodeId } from "../../state/ids.ts";
 import { taskId } from "../../state/ids.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { idOf, nodeFacts, taskReport } from "../../test/fixtures/cluster.ts";
-import { SESSION_BEAT_MS, SESSION_OPEN_MS, SESSION_SILENT_MS } from "./defaults.ts";
+import {
+  REPORTS_RETRY_MS,
+  SESSION_BEAT_MS,
+  SESSION_OPEN_MS,
+  SESSION_SILENT_MS,
+} from "./defaults.ts";
 import type { NodeMessage, SessionSet } from "./message.ts";
 import { SessionClient } from "./session-client.ts";
 
@@ -304,5 +309,27 @@ describe("reports", () => {
     worker.accept(next, 1, true, B);
     worker.tick();
     expect(worker.batches()).toEqual(["2: t1 running"]);
+  });
+
+  it("that open a session are sent again until they are acknowledged, like all others", () => {
+    const worker = new Worker();
+    worker.current = [report("t1", "stopped")];
+    const session = worker.open();
+    worker.accept(session, 1, true);
+    worker.sent();
+    const again = (): NodeMessage[] =>
+      worker
+        .sent()
+        .map(({ message }) => message)
+        .filter(({ kind }) => kind === "session-reports");
+    worker.tick(REPORTS_RETRY_MS);
+    expect(again()).toMatchObject([{ session, reports: worker.current }]);
+    const other = new Worker();
+    other.current = worker.current;
+    const opened = other.open();
+    other.accept(opened, 1, true);
+    other.client.acknowledged(opened, 0, other.now);
+    other.tick(REPORTS_RETRY_MS);
+    expect(other.sent().map(({ message }) => message.kind)).not.toContain("session-reports");
   });
 });
