@@ -74,3 +74,8 @@ interface Header {
   readonly to: RaftId;
   readonly term: number;
 }
+
+/** Messages that only the leader of their term sends. */
+export function isFromLeader(m: Message): boolean {
+  return m.kind === "append" || m.kind === "heartbeat" || m.kind === "snapshot";
+}

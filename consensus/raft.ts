@@ -18,7 +18,14 @@ import {
   isJoint,
   isVoter,
 } from "./membership.ts";
-import { type Entry, type HardState, type Message, NONE, type RaftId } from "./message.ts";
+import {
+  type Entry,
+  type HardState,
+  isFromLeader,
+  type Message,
+  NONE,
+  type RaftId,
+} from "./message.ts";
 import type { Progress } from "./progress.ts";
 import { committedIndex } from "./quorum.ts";
 import { type RaftConfig, type RaftImage, RaftState, type Role } from "./raft-state.ts";
@@ -39,34 +46,8 @@ import {
   restore,
   sendAppends,
 } from "./replication.ts";
-import type { LogBase, LogCut, SnapshotId, SnapshotMeta } from "./snapshot.ts";
-
-/** All that Raft wants done since the last call; nothing of it is repeated. */
-export interface Ready {
-  /** To be made durable, together with `entries`; null when unchanged. */
-  readonly hardState: HardState | null;
-  /** To be made durable before `entries`: the log begins after another entry. Null: as before. */
-  readonly cut: LogCut | null;
-  /** To be made durable: they replace everything from the first one's index on. */
-  readonly entries: readonly Entry[];
-  /** Hand it to `persisted` once this and every earlier Ready is durable. */
-  readonly write: WriteMark;
-  /** May leave at once, also before this Ready is durable. */
-  readonly messages: readonly Message[];
-  /** May leave only once this and every earlier Ready is durable; those to this node are stepped then. */
-  readonly durableMessages: readonly Message[];
-  /** To be fetched from that node and handed to `restore`; said again as long as the leader says it. */
-  readonly wanted: { readonly from: RaftId; readonly id: SnapshotId } | null;
-  /** To be applied in order; `applied` must follow before the next ones come. */
-  readonly committed: readonly Entry[];
-  /** Reads that may be answered once everything up to `index` is applied. */
-  readonly reads: readonly { readonly id: number; readonly index: number }[];
-}
-
-export interface WriteMark {
-  readonly lastIndex: number;
-  readonly generation: number;
-}
+import type { Ready, WriteMark } from "./ready.ts";
+import type { LogBase, SnapshotMeta } from "./snapshot.ts";
 
 export type ProposeOutcome =
   | { readonly kind: "proposed"; readonly index: number; readonly term: number }
@@ -496,9 +477,4 @@ export class Raft {
     leaveJointWhenDue(s);
     return outcome?.kind === "changed" ? s.membership : null;
   }
-}
-
-/** Messages that only the leader of their term sends. */
-function isFromLeader(m: Message): boolean {
-  return m.kind === "append" || m.kind === "heartbeat" || m.kind === "snapshot";
 }

@@ -2,7 +2,8 @@ import { assert, present } from "../lib/assert.ts";
 import { Prng } from "../lib/prng.ts";
 import { type ConfChange, type MemberChange, encodeChange } from "./membership.ts";
 import type { Entry, HardState, Message, RaftId } from "./message.ts";
-import { Raft, type Ready, type WriteMark } from "./raft.ts";
+import { Raft } from "./raft.ts";
+import type { Ready, WriteMark } from "./ready.ts";
 import type { RaftConfig, RaftImage } from "./raft-state.ts";
 import { type LogCut, type SnapshotMeta, WHOLE_LOG } from "./snapshot.ts";
 

@@ -7,10 +7,10 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import { DISK_HUNG_MS, type LOG_BOUNDS } from "./core/defaults.ts";
+import type { LOG_BOUNDS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
 import { type Asked, EarlyRequests } from "./core/early-requests.ts";
-import { diskHungFault, Ending, tooOldFault } from "./core/endings.ts";
+import { Ending, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { membersOf } from "./core/members.ts";
@@ -203,9 +203,6 @@ export class Node {
 
   #tick(): void {
     this.#replica.tick();
-    if (this.#replica.diskHungMs >= DISK_HUNG_MS) {
-      this.#ending.now({ kind: "stop", fault: diskHungFault() });
-    }
     this.#requests.tick(this.#now);
     this.#manager?.tick(this.#now);
     this.#session.tick(this.#leader(), this.#roster.holders(), this.#usage, this.#now);
@@ -218,7 +215,7 @@ export class Node {
     if (digest !== null) this.#effects.push({ kind: "gossip", digest });
     if (this.#roster.tick(this.#now)) this.#effects.push(this.#roster.effect());
     this.#audit.tick(this.holdsLog ? this.manager : null, this.#now);
-    this.#ending.tick(this.#worker.isIdle, this.#now);
+    this.#ending.tick(this.#worker.isIdle, this.#replica.diskHungMs, this.#now);
   }
 
   #peerLost(peer: NodeId): void {
@@ -378,7 +375,6 @@ export class Node {
     const left = told || this.#replica.state.nodes.get(this.#self)?.leaving === true;
     this.#ending.removed(left, this.#now);
     this.#work(this.#worker.assign({ full: true, upsert: [], remove: [] }, this.#now));
-    this.#ending.tick(this.#worker.isIdle, this.#now);
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */

@@ -39,8 +39,7 @@ export async function recoverCluster({ dataDir, yes }: RecoverFlags): Promise<vo
   try {
     const { disk, image } = await openDisk(folder);
     try {
-      await recover(disk, image, dataDir, yes);
-      clearRemoved(folder.path);
+      await recover(disk, image, dataDir, yes, () => clearRemoved(folder.path));
     } finally {
       await disk.close();
     }
@@ -49,7 +48,14 @@ export async function recoverCluster({ dataDir, yes }: RecoverFlags): Promise<vo
   }
 }
 
-async function recover(disk: Disk, image: DiskImage, dataDir: string, yes: boolean): Promise<void> {
+/** `begin`: to be done before anything is written, so that a crash after it leaves a folder that can be run. */
+async function recover(
+  disk: Disk,
+  image: DiskImage,
+  dataDir: string,
+  yes: boolean,
+  begin: () => void,
+): Promise<void> {
   const state =
     image.snapshot === null ? new ClusterState() : await readState(disk, image.snapshot);
   const found = surveyRecovery(image, state);
@@ -59,6 +65,7 @@ async function recover(disk: Disk, image: DiskImage, dataDir: string, yes: boole
   const clusterId = newClusterId();
   const secret = randomBytes(32);
   const joinSecret = secret.toString("base64url");
+  begin();
   await disk.write(recoveryWrite(found, clusterId, joinSecret, epochMs()));
   const token = formatToken({ clusterId, secret: new Uint8Array(secret) });
   say("");

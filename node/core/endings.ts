@@ -28,8 +28,9 @@ export class Ending {
     this.#removed ??= { atMs: now, left };
   }
 
-  /** A node that was removed ends when nothing runs on it any more, or has for too long. */
-  tick(isIdle: boolean, now: Millis): void {
+  /** A node that was removed ends when nothing runs on it any more, or has for too long; one whose disk hangs, too. */
+  tick(isIdle: boolean, diskHungMs: number, now: Millis): void {
+    if (diskHungMs >= DISK_HUNG_MS) this.now({ kind: "stop", fault: diskHungFault() });
     if (this.#removed === null) return;
     if (!isIdle && now - this.#removed.atMs < REMOVED_STOP_MS) return;
     this.now(this.#removed.left ? { kind: "left" } : { kind: "stop", fault: removedFault() });
@@ -71,7 +72,7 @@ export function divergedFault(index: number): Fault {
 }
 
 /** It beats and answers, so that it counts as alive, but takes nothing over: a standby must get its seat. */
-export function diskHungFault(): Fault {
+function diskHungFault(): Fault {
   return fault(
     "data-unwritable",
     `the disk has not finished a write for ${DISK_HUNG_MS / 1000} seconds`,

@@ -3,7 +3,8 @@ import type { Prng } from "../../lib/prng.ts";
 import type { LogCut, SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
 import { type ConfChange, type Membership, isMember, isVoter } from "../../consensus/membership.ts";
 import type { Entry, Message, RaftId } from "../../consensus/message.ts";
-import { type ProposeOutcome, Raft, type Ready, type WriteMark } from "../../consensus/raft.ts";
+import { type ProposeOutcome, Raft } from "../../consensus/raft.ts";
+import type { Ready, WriteMark } from "../../consensus/ready.ts";
 import type { RaftConfig } from "../../consensus/raft-state.ts";
 import type { WorkerMemory } from "../../runtime/worker-memory.ts";
 import {
