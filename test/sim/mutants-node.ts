@@ -191,8 +191,8 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     item: 28,
     name: "the state of a fetched snapshot is not taken",
     file: "node/core/replica.ts",
-    find: "if (this.raft.restore(meta)) this.#state = state;",
-    replace: "this.raft.restore(meta);",
+    find: "    this.#state = state;\n    this.#snapshotAtMs = now;",
+    replace: "    this.#snapshotAtMs = now;",
     quick: true,
   },
   {

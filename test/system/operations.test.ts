@@ -127,9 +127,6 @@ test("leave without waiting shows as draining; rm of a node that is up needs --f
   });
   // A voter that is up is made to leave first: nothing restarts it then.
   expect(await victim.ended()).toBe(0);
-  victim.spawn("start");
-  expect(await victim.ended()).toBe(77);
-  expect(victim.logEnd()).toContain("is no member of its cluster any more");
 
   const second = present(
     cluster.running.find((node) => node !== asked),
@@ -148,7 +145,7 @@ test("leave without waiting shows as draining; rm of a node that is up needs --f
   expect(view.status).toBe("draining");
   const last = await asked.orch("node", "leave", "--no-wait");
   expect(last).toMatchObject({ code: 1 });
-  expect(last.stderr).toContain("it is the last that may keep the cluster's log");
+  expect(last.stderr).toContain("it is the last here that may keep the cluster's log");
   expect(await second.ended()).toBe(0);
 });
 
