@@ -102,7 +102,7 @@ export interface SnapshotInbox {
   add(chunk: Uint8Array): Promise<void>;
   /** All has come: checks it, makes it durable. Throws OrchError data-damaged when it does not match; then nothing is held. */
   finish(meta: SnapshotMeta, sum: SnapshotSum): Promise<void>;
-  /** No more comes for now; what is held stays. */
+  /** The stream has ended, whole or not; what is held stays. */
   close(): Promise<void>;
 }
 
