@@ -154,7 +154,10 @@ export class Raft {
   progressOf(
     id: RaftId,
   ):
-    | Pick<Progress, "match" | "next" | "state" | "recentlyActive" | "isActive" | "inflight">
+    | Pick<
+        Progress,
+        "match" | "next" | "state" | "recentlyActive" | "isActive" | "inflight" | "context"
+      >
     | undefined {
     return this.#s.progress.get(id);
   }
@@ -385,10 +388,19 @@ export class Raft {
   readIndex(id: number): boolean {
     const s = this.#s;
     if (s.role !== "leader" || s.log.termAt(s.log.committed) !== s.term) return false;
+    this.#reads.push({ id, index: s.log.committed, round: this.beginRound(), term: s.term });
+    return true;
+  }
+
+  /**
+   * Has everyone asked with the next Ready whether it follows this leader. Who answers that, or a later round, has
+   * the number returned, or a higher one, as the `context` of its progress. To be called on a leader only.
+   */
+  beginRound(): number {
+    assert(this.#s.role === "leader", "a leader asks its followers");
     if (!this.#roundDue) this.#round += 1;
     this.#roundDue = true;
-    this.#reads.push({ id, index: s.log.committed, round: this.#round, term: s.term });
-    return true;
+    return this.#round;
   }
 
   /** Takes all that is to be done. To be called after every batch of events; empty parts mean nothing to do. */

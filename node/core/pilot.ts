@@ -1,4 +1,6 @@
-import { memberIds } from "../../consensus/membership.ts";
+import { applyChange, type ConfChange, memberIds } from "../../consensus/membership.ts";
+import type { RaftId } from "../../consensus/message.ts";
+import { committedIndex } from "../../consensus/quorum.ts";
 import type { Command } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import { isTerminal } from "../../state/task.ts";
@@ -20,6 +22,12 @@ export interface PilotContext {
   readonly note: (text: string) => void;
 }
 
+/** The voters that are wanted, and the round of heartbeats that they have to answer first. */
+interface Question {
+  readonly voters: string;
+  readonly round: number;
+}
+
 /**
  * The manager's care for who belongs to the cluster: has the rules of autopilot.ts done, lets nodes that leave
  * go, and raises the feature level once all understand it. Remembers since when each node is here or away.
@@ -32,6 +40,7 @@ export class Pilot {
   /** What was committed when it last looked: who holds all of that durably keeps up, at any rate of writes. */
   #committed: number;
   #seen: Map<number, { readonly alive: boolean; readonly sinceMs: Millis }> = new Map();
+  #asked: Question | null = null;
 
   constructor(context: PilotContext, now: Millis) {
     this.#context = context;
@@ -41,12 +50,14 @@ export class Pilot {
   }
 
   tick(now: Millis): void {
-    if (now - this.#lastMs < AUTOPILOT_MS) return;
+    if (now - this.#lastMs < AUTOPILOT_MS && this.#asked === null) return;
     this.#lastMs = now;
+    const asked = this.#asked;
+    this.#asked = null;
     const candidates = this.#candidates(now);
     this.#committed = this.#context.replica.raft.commitIndex;
     if (this.#context.replica.raft.changePending) return;
-    this.#chooseVoters(candidates, now);
+    this.#chooseVoters(candidates, asked, now);
     this.#letGo();
     this.#raiseLevel();
   }
@@ -78,7 +89,7 @@ export class Pilot {
     });
   }
 
-  #chooseVoters(candidates: readonly Candidate[], now: Millis): void {
+  #chooseVoters(candidates: readonly Candidate[], asked: Question | null, now: Millis): void {
     const { replica, replaceAfterMs } = this.#context;
     const step = autopilot({
       membership: replica.membership,
@@ -93,10 +104,32 @@ export class Pilot {
     if (step.kind === "transfer") {
       replica.raft.transfer(step.to);
     } else {
+      if (!this.#isAnswered(step.change, asked)) return;
       if (replica.proposeChange(step.change).kind === "refused") return;
       this.#lastChangeMs = now;
     }
     this.#context.note(describeStep(step, (id) => this.#nameOf(id)));
+  }
+
+  /**
+   * What is known of others is a moment old, and older if this process stood still: a quorum of the new voters, all
+   * that join among them, first answers a question that was asked after the choice. Asks until then, at every tick.
+   */
+  #isAnswered(change: ConfChange, asked: Question | null): boolean {
+    const { raft, raftId, membership } = this.#context.replica;
+    const outcome = applyChange(membership, change);
+    const voters = outcome.kind === "changed" ? outcome.membership.voters.join() : "";
+    if (outcome.kind === "refused" || voters === membership.voters.join()) return true;
+    const round = raft.beginRound();
+    const question = asked?.voters === voters ? asked : { voters, round };
+    const answered = (id: RaftId): number =>
+      id === raftId ? round : (raft.progressOf(id)?.context ?? 0);
+    const isHere = outcome.membership.voters.every(
+      (id) => membership.voters.includes(id) || answered(id) >= question.round,
+    );
+    if (isHere && committedIndex(outcome.membership, answered) >= question.round) return true;
+    this.#asked = question;
+    return false;
   }
 
   #nameOf(raftId: number): string {
