@@ -5,7 +5,7 @@ import type { Command } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import { isTerminal } from "../../state/task.ts";
 import { autopilot } from "./autopilot.ts";
-import { AUTOPILOT_MS, VOTERS_MAX } from "./defaults.ts";
+import { AUTOPILOT_MS, STALL_MS, TICK_MS, VOTERS_MAX } from "./defaults.ts";
 import { describeStep } from "./pilot-reason.ts";
 import type { Candidate } from "./pilot-survey.ts";
 import type { Replica } from "./replica.ts";
@@ -50,9 +50,11 @@ export class Pilot {
   }
 
   tick(now: Millis): void {
-    if (now - this.#lastMs < AUTOPILOT_MS && this.#asked === null) return;
+    const sinceMs = now - this.#lastMs;
+    if (sinceMs < AUTOPILOT_MS && this.#asked === null) return;
     this.#lastMs = now;
-    const asked = this.#asked;
+    // Answers that lay here while this process stood still are as old as the question.
+    const asked = sinceMs > TICK_MS + STALL_MS ? null : this.#asked;
     this.#asked = null;
     const candidates = this.#candidates(now);
     this.#committed = this.#context.replica.raft.commitIndex;
