@@ -81,8 +81,8 @@ export const MAX_KEYS = 30_000;
 export class ClusterState {
   readonly #tables: Tables;
   readonly #answers: Map<string, Answer>;
-  /** The keys of the answers in a ring, so that the oldest is found at once. */
-  readonly #keys: string[];
+  /** The keys of the answers in a ring, with their log indices, so that the oldest is found at once. */
+  readonly #keys: { readonly key: string; readonly index: Index }[];
   #nextKey: number;
   #lastIndex: Index;
 
@@ -94,7 +94,7 @@ export class ClusterState {
   ) {
     this.#tables = tables;
     this.#answers = answers;
-    this.#keys = [...answers.keys()];
+    this.#keys = [...answers].map(([key, { index }]) => ({ key, index }));
     this.#nextKey = answers.size % MAX_KEYS;
     this.#lastIndex = lastIndex;
   }
@@ -240,10 +240,10 @@ export class ClusterState {
     // Not by asking the map for its first key: it walks over all that were deleted before.
     const oldest = this.#keys[this.#nextKey];
     if (oldest !== undefined) {
-      this.#tables.forgottenIndex = this.#answers.get(oldest)?.index ?? index;
-      this.#answers.delete(oldest);
+      this.#tables.forgottenIndex = oldest.index;
+      this.#answers.delete(oldest.key);
     }
-    this.#keys[this.#nextKey] = key;
+    this.#keys[this.#nextKey] = { key, index };
     this.#nextKey = (this.#nextKey + 1) % MAX_KEYS;
   }
 }

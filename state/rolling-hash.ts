@@ -1,3 +1,7 @@
+const ENCODER = new TextEncoder();
+const BYTES = new Uint8Array(8192);
+const WORDS = new DataView(BYTES.buffer);
+
 /**
  * A hash over a sequence of texts: two replicas that were fed the same texts in the same order agree, and a
  * single differing character shows. Not for secrets: it is fast, not hard to forge.
@@ -9,11 +13,16 @@ export class RollingHash {
   add(text: string): void {
     let a = this.#a;
     let b = this.#b;
-    for (let i = 0; i < text.length; i++) {
-      // Prettier to iterate code points, several times slower: this runs for every change.
-      const unit = text.charCodeAt(i);
-      a = Math.imul(a ^ unit, 0x01000193);
-      b = Math.imul((b << 5) ^ (b >>> 27) ^ unit, 0x85ebca6b);
+    // This runs for every change: words of its bytes are several times faster than its characters.
+    for (let rest = text; rest.length > 0;) {
+      const { read, written } = ENCODER.encodeInto(rest, BYTES);
+      BYTES.fill(0, written, (written + 3) & ~3);
+      for (let at = 0; at < written; at += 4) {
+        const word = WORDS.getInt32(at, true);
+        a = Math.imul(a ^ word, 0x01000193);
+        b = Math.imul((b << 5) ^ (b >>> 27) ^ word, 0x85ebca6b);
+      }
+      rest = read < rest.length ? rest.slice(read) : "";
     }
     // The length separates "ab","c" from "a","bc".
     this.#a = Math.imul(a ^ text.length, 0xc2b2ae35 | 0) ^ (a >>> 15);

@@ -136,7 +136,9 @@ export class Tables {
     const oldBytes = configBytes(this.configs.get(config.name)?.data ?? "");
     this.#configsBytes = this.configsBytes() - oldBytes + configBytes(config.data);
     this.configs.set(config.name, config);
-    this.hash.add(JSON.stringify(config));
+    const { name, version, data, createdAtMs, updatedAtMs, modifiedIndex } = config;
+    this.hash.add(`config ${name} ${version} ${createdAtMs} ${updatedAtMs} ${modifiedIndex}`);
+    this.hash.add(data);
     change.events.push({ ...blank(change, "config"), config: config.name, message });
   }
 

@@ -55,6 +55,9 @@ export const LOG_BOUNDS: {
 /** A snapshot is due, too, after this much: the log is in memory, and a config alone may have half a MiB. */
 export const SNAPSHOT_BYTES: number = 64 << 20;
 
+/** So many times the bytes of the last snapshot are applied before the next: what snapshots cost stays a share of that. */
+export const SNAPSHOT_RATIO = 4;
+
 /** Of the entries beside a snapshot no more than this is kept. */
 export const KEEP_BYTES: number = 16 << 20;
 

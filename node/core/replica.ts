@@ -27,6 +27,7 @@ import {
   KEEP_BYTES,
   SNAPSHOT_BYTES,
   SNAPSHOT_PATIENCE,
+  SNAPSHOT_RATIO,
   TICK_MS,
 } from "./defaults.ts";
 
@@ -90,6 +91,8 @@ export class Replica {
   #writes = 0;
   /** What was applied since the last snapshot was begun. */
   #bytesSince = 0;
+  /** How large the last snapshot is that was made here. */
+  #savedBytes = 0;
   /** The snapshot that is being made durable. */
   #saving: SnapshotId | null = null;
   #snapshotAtMs: Millis | null = null;
@@ -224,7 +227,9 @@ export class Replica {
     const index = raft.appliedIndex;
     const since = index - (raft.snapshot?.index ?? 0);
     const { snapshotEntries } = this.#bounds;
-    const isDue = since >= snapshotEntries || this.#bytesSince >= SNAPSHOT_BYTES;
+    // A large state is not written again for a small change of it.
+    const isWorthIt = this.#bytesSince >= SNAPSHOT_RATIO * this.#savedBytes;
+    const isDue = (since >= snapshotEntries && isWorthIt) || this.#bytesSince >= SNAPSHOT_BYTES;
     if (this.#saving !== null || !isDue || since === 0) return null;
     const isLong =
       since >= snapshotEntries * SNAPSHOT_PATIENCE ||
@@ -234,7 +239,15 @@ export class Replica {
     const meta = { index, term, membership: raft.membership };
     this.#saving = meta;
     this.#bytesSince = 0;
-    return { meta, chunks: snapshotChunks(this.#state.freeze()) };
+    this.#savedBytes = 0;
+    return { meta, chunks: this.#counted(snapshotChunks(this.#state.freeze())) };
+  }
+
+  *#counted(chunks: Iterable<Uint8Array>): Generator<Uint8Array> {
+    for (const chunk of chunks) {
+      this.#savedBytes += chunk.length;
+      yield chunk;
+    }
   }
 
   /** The snapshot is durable: the log's beginning goes. */

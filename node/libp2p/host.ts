@@ -9,6 +9,7 @@ import { fault, OrchError } from "../../lib/errors.ts";
 import { wholeMessages } from "./few-writes.ts";
 import type { Limits } from "./limits.ts";
 import { METRICS_TOPIC } from "./protocols.ts";
+import { SEAL } from "./seal.ts";
 import type { Strangers } from "./strangers.ts";
 
 export type Host = Libp2p<{ identify: Identify; pubsub: GossipSub }>;
@@ -120,7 +121,7 @@ function common(key: PrivateKey, limits: Limits, gater: ConnectionGater) {
   return {
     privateKey: key,
     transports: [tcp()],
-    connectionEncrypters: [wholeMessages(noise())],
+    connectionEncrypters: [wholeMessages(noise({ crypto: SEAL }))],
     // The default window (16 MiB) is larger than a stream's read limit (4 MiB): a paused stream would be aborted.
     streamMuxers: [
       yamux({
