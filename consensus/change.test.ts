@@ -30,8 +30,8 @@ describe("item 19: a learner first", () => {
     cluster.propose(1, "a");
     cluster.stabilize(1, 4);
     expect(cluster.raft(1).commitIndex, "one voter and a learner").toBe(3);
-    cluster.tick(1);
-    cluster.stabilize();
+    cluster.beat(1);
+    cluster.beat(1);
     expect(cluster.commands(4)).toEqual(["a"]);
     expect(cluster.raft(4).isLearner).toBe(true);
     cluster.change(1, ...voters(4));

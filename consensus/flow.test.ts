@@ -35,6 +35,7 @@ describe("item 17: flow control", () => {
     for (let i = 0; i < 20; i++) cluster.propose(1, "x");
     expect(appends(cluster.network.filter(({ to }) => to === 2))).toHaveLength(4);
     cluster.stabilize();
+    cluster.beat(1);
     expect(cluster.commands(2)).toHaveLength(20);
   });
 
@@ -152,6 +153,7 @@ describe("item 17: flow control", () => {
       expect(cluster.propose(1, "x").kind).toBe("proposed");
       cluster.stabilize();
     }
+    cluster.beat(1);
     cluster.node(2).holdsApply = false;
     cluster.apply(2);
     expect(cluster.commands(2)).toHaveLength(20);

@@ -25,11 +25,14 @@ function withLogs(term: number, ...logs: readonly (readonly number[])[]): TestCl
 }
 
 describe("commit (Raft §5.3)", () => {
-  it("what a majority holds is committed, applied and told to the followers", () => {
+  it("what a majority holds is committed and applied, and told to the followers with the next heartbeat", () => {
     const cluster = clusterOf(3);
     cluster.elect(1);
     expect(cluster.propose(1, "a")).toEqual({ kind: "proposed", index: 3, term: 2 });
     cluster.stabilize();
+    expect(cluster.commands(1)).toEqual(["a"]);
+    expect(cluster.raft(2).commitIndex, "no message was spent on it").toBe(2);
+    cluster.beat(1);
     for (const id of [1, 2, 3]) {
       expect(cluster.raft(id).commitIndex).toBe(3);
       expect(cluster.commands(id)).toEqual(["a"]);
@@ -205,6 +208,7 @@ describe("item 12: what a follower does with an append", () => {
     cluster.elect(1);
     cluster.propose(1, "a");
     cluster.stabilize();
+    cluster.beat(1);
     cluster.step({
       kind: "append",
       from: 1,
@@ -304,8 +308,9 @@ describe("item 16: probing and recovery", () => {
     cluster.drop();
     cluster.stabilize();
     expect(cluster.raft(2).lastIndex).toBe(2);
-    cluster.tick(1);
-    cluster.stabilize();
+    cluster.beat(1);
+    expect(cluster.raft(2).lastIndex).toBe(3);
+    cluster.beat(1);
     expect(cluster.commands(2)).toEqual(["a"]);
   });
 

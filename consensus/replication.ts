@@ -276,10 +276,13 @@ export function maybeCommit(s: RaftState): boolean {
   const index = committedIndex(s.membership, (id) => s.progress.get(id)?.match ?? 0);
   if (index <= s.log.committed || s.log.termAt(index) !== s.term) return false;
   // Entries of earlier terms were never counted.
-  const done = s.log.bytesBetween(s.log.committed, index, s.term);
+  const before = s.log.committed;
+  const done = s.log.bytesBetween(before, index, s.term);
   s.uncommittedBytes = Math.max(0, s.uncommittedBytes - done);
   s.log.commitTo(index);
-  s.commitDue = true;
+  // Others hear of it with the next entry or heartbeat, a moment later, which spares two messages a write and follower:
+  // only of a change at once, for who it removes is told nothing any more, and who joins waits for it.
+  if (s.pendingChangeIndex > before && s.pendingChangeIndex <= index) s.commitDue = true;
   return true;
 }
 

@@ -37,6 +37,7 @@ describe("item 30: a follower that needs what is gone", () => {
     expect(cluster.fetch(3)).toBe(true);
     cluster.propose(1, "5");
     cluster.stabilize();
+    cluster.beat(1);
     expect(cluster.commands(3)).toEqual(["0", "1", "2", "3", "4", "5"]);
     expect(cluster.raft(1).progressOf(3)).toMatchObject({ state: "replicate", match: 8 });
     expect(cluster.raft(3)).toMatchObject({ base: { index: 7, term: 2 }, membership: VOTERS });
@@ -94,6 +95,7 @@ describe("item 30: a follower that needs what is gone", () => {
     expect(cluster.node(3).disk.base).toEqual({ index: 4, term: 4 });
     cluster.propose(1, "c");
     cluster.stabilize();
+    cluster.beat(1);
     expect(cluster.commands(3)).toEqual(["a", "b", "c"]);
   });
 

@@ -269,6 +269,12 @@ export class TestCluster {
     assert(false, "the cluster does not come to rest");
   }
 
+  /** A heartbeat of the leader and all that follows: others hear what is committed. */
+  beat(id: RaftId, ...among: readonly RaftId[]): void {
+    this.tick(id);
+    this.stabilize(...among);
+  }
+
   /** Campaigns and lets everyone (or the nodes given) answer; the candidate must win. */
   elect(id: RaftId, ...among: readonly RaftId[]): void {
     this.act(id, (raft) => raft.campaign());

@@ -234,7 +234,7 @@ describe("item 9: while leadership is handed over", () => {
     cluster.elect(1, 1, 3);
     cluster.propose(1, "a");
     cluster.stabilize(1, 3);
-    expect(cluster.commands(3)).toEqual(["a"]);
+    expect(cluster.commands(1)).toEqual(["a"]);
   });
 
   it("a request to take over from an earlier term is ignored", () => {

@@ -57,8 +57,10 @@ export class Pilot {
     const asked = sinceMs > TICK_MS + STALL_MS ? null : this.#asked;
     this.#asked = null;
     const candidates = this.#candidates(now);
-    this.#committed = this.#context.replica.raft.commitIndex;
-    if (this.#context.replica.raft.changePending) return;
+    const { raft } = this.#context.replica;
+    this.#committed = raft.commitIndex;
+    // It may have lost the lead in this very turn.
+    if (raft.role !== "leader" || raft.changePending) return;
     this.#chooseVoters(candidates, asked, now);
     this.#letGo();
     this.#raiseLevel();
