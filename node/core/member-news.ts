@@ -79,12 +79,13 @@ export class MemberNews {
   /**
    * One that proved the join secret says whom the log has: they are let in beside all that were known, since the
    * voucher may itself be behind. Nothing happens unless this node is lost, the two are both on the list, and the
-   * list is not older than what is known.
+   * list is not older than what is known, and newer than the log if this node has one.
    */
   vouched(by: NodeId, { members, index }: Vouch, now: Millis): void {
-    const { identity, roster } = this.#context;
+    const { identity, roster, replica } = this.#context;
     const said = new Set(members.map(({ id }) => id));
     if (!this.#isLost || !said.has(by) || !said.has(identity.node)) return;
+    if (replica.holdsLog && index <= replica.raft.appliedIndex) return;
     const others = roster.members.filter(({ id }) => !said.has(id));
     const list = [...others, ...members].toSorted((a, b) => (a.id < b.id ? -1 : 1));
     if (!this.#learn(list, roster.joinSecret, index, now)) return;
