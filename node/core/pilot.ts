@@ -50,6 +50,8 @@ export class Pilot {
   }
 
   tick(now: Millis): void {
+    // Raft may have stepped down in this very tick: the manager goes with the end of the turn.
+    if (this.#context.replica.raft.role !== "leader") return;
     const sinceMs = now - this.#lastMs;
     if (sinceMs < AUTOPILOT_MS && this.#asked === null) return;
     this.#lastMs = now;
