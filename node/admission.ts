@@ -73,7 +73,7 @@ export async function admit(
   const command = { kind: "node-admit", node: joiner, facts } as const;
   const response = await request({ kind: "write", key: `join-${attempt}`, command }, ADMIT_MS);
   if (response.kind === "refused") throw new OrchError(response.fault);
-  const members = node.members.filter(({ id }) => id !== joiner);
+  const members = node.roster.members.filter(({ id }) => id !== joiner);
   const holders = members.filter(({ holdsLog }) => holdsLog);
   const peers = holders.map(({ id, raftId, addresses }) => ({ id, raftId, addresses }));
   const { clusterId, raftId } = Admitted.parse(response.body);
@@ -81,7 +81,7 @@ export async function admit(
 }
 
 /** The joiner's side: who it is from now on. Throws OrchError when the answer cannot be read. */
-export function identityFrom(node: NodeId, answer: Uint8Array): Identity {
+export function identityFrom(node: NodeId, answer: Uint8Array, secret: Uint8Array): Identity {
   const parsed = Admission.safeParse(parseJson(answer));
   if (!parsed.success) {
     throw new OrchError(
@@ -94,6 +94,7 @@ export function identityFrom(node: NodeId, answer: Uint8Array): Identity {
     node,
     raftId,
     peers: peers.map((peer) => ({ ...peer, id: nodeId(peer.id) })),
+    joinSecret: Buffer.from(secret).toString("base64url"),
   };
 }
 

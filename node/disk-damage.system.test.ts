@@ -407,7 +407,13 @@ describe("segments that are not needed any more", () => {
   });
 
   test("go also when the log is dropped or replaced, and what else they held is kept", async () => {
-    const identity = { clusterId: "c", node: nodeId("n"), raftId: 7, peers: [] };
+    const identity = {
+      clusterId: "c",
+      node: nodeId("n"),
+      raftId: 7,
+      peers: [],
+      joinSecret: "c2VjcmV0",
+    };
     const worker = { assignments: [], reports: [] };
     const replaced = [
       { ...NO_WRITE, identity, worker },

@@ -98,7 +98,13 @@ describe("a replay", () => {
   });
 
   test("begins at any segment, if what was before it is not in the log any more", () => {
-    const identity = { clusterId: "c", node: nodeId("n"), raftId: 1, peers: [] };
+    const identity = {
+      clusterId: "c",
+      node: nodeId("n"),
+      raftId: 1,
+      peers: [],
+      joinSecret: "c2VjcmV0",
+    };
     const made = table();
     made.write({ identity, worker: { assignments: [], reports: [] } });
     made.turn();
@@ -284,7 +290,13 @@ describe("a cut", () => {
 describe("a write", () => {
   test("replaces from the first index on and keeps what it does not name", () => {
     const made = table();
-    const identity = { clusterId: "c", node: nodeId("n"), raftId: 1, peers: [] };
+    const identity = {
+      clusterId: "c",
+      node: nodeId("n"),
+      raftId: 1,
+      peers: [],
+      joinSecret: "c2VjcmV0",
+    };
     made.write({ identity });
     made.write({ entries: [entry(2, 3)], hardState: { term: 3, vote: 0, commit: 1 } });
     expect(made.load().image).toEqual({

@@ -25,7 +25,7 @@ const NOTHING: DiskRecord = {
 };
 const EVERYTHING: DiskRecord = {
   begin: { base: { index: 2 ** 40 + 3, term: 7 }, last: 2 ** 41 },
-  identity: { clusterId: "c", node: nodeId("grüß"), raftId: 3, peers: [] },
+  identity: { clusterId: "c", node: nodeId("grüß"), raftId: 3, peers: [], joinSecret: "c2VjcmV0" },
   hardState: { term: 9, vote: 2, commit: 2 ** 52 },
   cut: { base: { index: 5, term: 2 }, dropLog: true },
   marker,

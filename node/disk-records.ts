@@ -174,7 +174,8 @@ function isIdentity(value: unknown): value is Identity {
     value !== null &&
     "clusterId" in value &&
     "node" in value &&
-    "peers" in value
+    "peers" in value &&
+    "joinSecret" in value
   );
 }
 

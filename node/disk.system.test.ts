@@ -36,7 +36,13 @@ import { nodeId } from "../state/ids.ts";
 import { openDataDir } from "./data-dir.ts";
 import { type Disk, type DiskImage, type DiskWrite, EMPTY_DISK, NO_WRITE } from "./storage.ts";
 
-const IDENTITY = { clusterId: "c", node: nodeId("n"), raftId: 1, peers: [] };
+const IDENTITY = {
+  clusterId: "c",
+  node: nodeId("n"),
+  raftId: 1,
+  peers: [],
+  joinSecret: "c2VjcmV0",
+};
 const isRoot = process.getuid?.() === 0;
 
 const scratch = mkdtempSync(join(tmpdir(), "orch-disk-"));

@@ -9,6 +9,7 @@ import type { Millis, NodeId } from "../state/ids.ts";
 import { TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import { leftFault } from "./core/endings.ts";
+import { vouchFor } from "./core/member-news.ts";
 import { Histogram } from "./histogram.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Request, Response } from "./core/request.ts";
@@ -19,6 +20,7 @@ import type { Network } from "./network.ts";
 import { Node, type NodeConfig } from "./node.ts";
 import { fetchSnapshot } from "./snapshot-transfer.ts";
 import type { Disk, DiskImage } from "./storage.ts";
+import { decodeVouch, encodeVouch } from "./vouch-wire.ts";
 import { decodeMessage, encodeMessage } from "./wire.ts";
 
 /** The usage is measured this often; the core decides when to tell it. */
@@ -73,10 +75,7 @@ export class NodeDriver {
   /** After a fetch that failed, however often it is offered meanwhile. */
   #fetchAgainAtMs: Millis = 0;
   #fetchWaitMs = FETCH_WAIT_LEAST_MS;
-  #members: {
-    readonly members: ReadonlySet<NodeId>;
-    readonly effect: Extract<Effect, { kind: "members" }>;
-  } | null = null;
+  #members: Extract<Effect, { kind: "members" }> | null = null;
   readonly counts = {
     events: 0,
     turns: 0,
@@ -142,6 +141,18 @@ export class NodeDriver {
     const digest = decodeDigest(payload);
     if (digest === null) this.counts.messagesRejected += 1;
     else this.deliver({ kind: "gossip", from, digest });
+  }
+
+  /** What this node says of its cluster to a member that has lost it; null: that is none. */
+  vouch(asker: NodeId): Uint8Array | null {
+    const vouch = vouchFor(this.#parts.config.identity.node, asker, this.node.roster);
+    return vouch === null ? null : encodeVouch(vouch);
+  }
+
+  vouched(by: NodeId, list: Uint8Array): void {
+    const vouch = decodeVouch(list);
+    if (vouch === null) this.counts.messagesRejected += 1;
+    else this.deliver({ kind: "vouched", by, vouch });
   }
 
   request(request: Request, timeoutMs: number): Promise<Response> {
@@ -241,8 +252,11 @@ export class NodeDriver {
         return;
       }
       case "members":
-        this.#members = { members: new Set(effect.members.map(({ id }) => id)), effect };
+        this.#members = effect;
         this.#admit();
+        return;
+      case "seek":
+        this.#network?.seek(effect.on);
         return;
       case "events":
         for (const watcher of this.#watchers) watcher(effect.events);
@@ -355,17 +369,10 @@ export class NodeDriver {
   #admit(): void {
     const network = this.#network;
     if (network === null) return;
-    const known = this.#members;
-    const members = known?.members ?? new Set(this.node.members.map(({ id }) => id));
-    const connect = known?.effect.connect ?? this.node.members;
-    const secret = known?.effect.joinSecret ?? null;
+    const { members, connect, joinSecret } = this.#members ?? this.node.roster.effect();
     const { clusterId } = this.#parts.config.identity;
-    network.admit(
-      members,
-      secret === null || secret === ""
-        ? null
-        : { clusterId, secret: new Uint8Array(Buffer.from(secret, "base64url")) },
-    );
+    const secret = new Uint8Array(Buffer.from(joinSecret, "base64url"));
+    network.admit(new Set(members.map(({ id }) => id)), { clusterId, secret });
     network.connect(connect.map(({ id, addresses }) => ({ id, addresses })));
   }
 

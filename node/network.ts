@@ -23,6 +23,10 @@ export interface NetworkEvents {
   ) => AsyncIterable<Uint8Array>;
   /** A stranger that has proved the join secret asks to be admitted with `hello`; the answer goes back as it is. */
   readonly onJoin: (joiner: NodeId, hello: Uint8Array) => Promise<Uint8Array>;
+  /** A member that has lost the cluster asks who the members are; null: it is not told. Must not throw. */
+  readonly onVouch: (asker: NodeId) => Uint8Array | null;
+  /** What a stranger answered to that question, in proof of the join secret; only after `seek`. */
+  readonly onVouched: (by: NodeId, list: Uint8Array) => void;
 }
 
 export interface Network {
@@ -35,6 +39,8 @@ export interface Network {
   connect(peers: readonly PeerAddress[]): void;
   /** Who may speak to us at all, and the secret that a joiner must prove; null: nobody may join here. */
   admit(members: ReadonlySet<NodeId>, join: JoinSecret | null): void;
+  /** Whether strangers that connect are asked to prove the join secret and to say who the members are. */
+  seek(on: boolean): void;
   /** Publishes on the metrics topic. */
   gossip(payload: Uint8Array): void;
   /** Opens a bulk stream to a connected member, or one whose address `connect` has named. */

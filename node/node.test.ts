@@ -34,7 +34,7 @@ function three(): { world: World; a: Machine; b: Machine; c: Machine } {
 describe("a single node", () => {
   it("makes itself the manager of the cluster that it was founded with", () => {
     const { a } = World.founded();
-    expect(a.node.members).toMatchObject([{ id: "id-a", raftId: 1, holdsLog: true }]);
+    expect(a.node.roster.members).toMatchObject([{ id: "id-a", raftId: 1, holdsLog: true }]);
     expect(a.node.local()).toMatchObject({
       clusterId: "c1",
       role: "leader",

@@ -13,8 +13,8 @@ import { type Asked, EarlyRequests } from "./core/early-requests.ts";
 import { Ending, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
-import { membersOf } from "./core/members.ts";
-import { indexOf, type Member, type NodeMessage } from "./core/message.ts";
+import { MemberNews } from "./core/member-news.ts";
+import { indexOf, type NodeMessage } from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
 import { RecentEvents } from "./core/recent-events.ts";
 import { Requests } from "./core/requests.ts";
@@ -52,7 +52,7 @@ export class Node {
   /** Messages of this node to itself: handled before the call ends. */
   readonly #inbox: NodeMessage[] = [];
   readonly #roster: Roster;
-  #membersFrom: unknown[] = [];
+  readonly #news: MemberNews;
   readonly #lostPeers: Map<NodeId, Millis> = new Map();
   readonly #digests: Digests = new Digests();
   #usage: Usage | null = null;
@@ -85,7 +85,13 @@ export class Node {
       reports: () => this.#worker.reports(),
       send,
     });
-    this.#roster = new Roster(identity.node, identity.peers);
+    this.#roster = new Roster(identity);
+    this.#news = new MemberNews({
+      identity,
+      roster: this.#roster,
+      replica: this.#replica,
+      effect: (effect) => this.#effects.push(effect),
+    });
     this.#audit = new StateAuditor({
       self: this.#self,
       marks: this.#replica.marks,
@@ -112,8 +118,8 @@ export class Node {
   }
 
   /** Who this node knows of: also what a joiner is told. */
-  get members(): readonly Member[] {
-    return this.#roster.members;
+  get roster(): Roster {
+    return this.#roster;
   }
 
   get isManager(): boolean {
@@ -196,6 +202,9 @@ export class Node {
       case "gossip":
         this.#digests.heard(event.from, event.digest, this.#now);
         return;
+      case "vouched":
+        this.#news.vouched(event.by, event.vouch, this.#now);
+        return;
       case "continue":
         return;
     }
@@ -214,6 +223,7 @@ export class Node {
     const digest = this.#digests.due(this.#roster.members.length, facts, this.#now);
     if (digest !== null) this.#effects.push({ kind: "gossip", digest });
     if (this.#roster.tick(this.#now)) this.#effects.push(this.#roster.effect());
+    this.#news.tick(this.#session.manager !== null, this.#now);
     this.#audit.tick(this.holdsLog ? this.manager : null, this.#now);
     this.#ending.tick(this.#worker.isIdle, this.#replica.diskHungMs, this.#now);
   }
@@ -343,17 +353,12 @@ export class Node {
         const set = this.#session.accept(from, m, this.#now);
         if (set === null) return;
         this.#roster.hearIndex(set.index);
-        // A node that was taken out of Raft while it was away has a log that says otherwise.
-        const { appliedIndex } = this.#replica.raft;
-        const isNews = !this.#replica.holdsLog || set.index > appliedIndex;
-        if (set.members !== null && (isNews || this.#roster.isWithoutLog)) {
-          this.#learnMembers(set.members, set.joinSecret, set.index);
-        }
+        this.#news.told(set, this.#now);
         this.#work(this.#worker.assign(set, this.#now));
         return;
       }
       case "session-refused":
-        if (this.#session.isCurrent(from, m.session)) this.#hearOf(m.manager);
+        if (this.#session.isCurrent(from, m.session)) this.#news.hinted(m.manager, this.#now);
         this.#session.refused(m.session, m.manager?.id ?? null, this.#now);
         return;
       case "session-removed":
@@ -375,13 +380,6 @@ export class Node {
     const left = told || this.#replica.state.nodes.get(this.#self)?.leaving === true;
     this.#ending.removed(left, this.#now);
     this.#work(this.#worker.assign({ full: true, upsert: [], remove: [] }, this.#now));
-  }
-
-  /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
-  #hearOf(member: Member | null): void {
-    if (member === null || this.holdsLog || this.#roster.knows(member.id)) return;
-    const { members, joinSecret, index } = this.#roster;
-    this.#learnMembers([...members, member], joinSecret, index);
   }
 
   #work(output: WorkerOutput): void {
@@ -452,26 +450,12 @@ export class Node {
       this.#events.add(events);
       this.#effects.push({ kind: "events", events });
     }
-    const { state, membership, holdsLog } = this.#replica;
+    const { state } = this.#replica;
     const { featureLevel, orchVersion } = this.#config.facts;
     if (state.featureLevel > featureLevel) {
       this.#ending.now({ kind: "stop", fault: tooOldFault(state.featureLevel, orchVersion) });
     }
-    if (!holdsLog || state.clusterId === "") return;
-    const from = [state.membersIndex, membership];
-    if (from.every((part, i) => part === this.#membersFrom[i])) return;
-    this.#membersFrom = from;
-    const { appliedIndex } = this.#replica.raft;
-    this.#learnMembers(membersOf(state, membership), state.joinSecret, appliedIndex);
-  }
-
-  #learnMembers(members: readonly Member[], joinSecret: string | null, index: number): void {
-    if (!this.#roster.learn(members, joinSecret, index, this.#now)) return;
-    this.#effects.push(this.#roster.effect());
-    const peers = this.#roster.peers();
-    if (peers.length > 0) {
-      this.#replica.remember({ identity: { ...this.#config.identity, peers } });
-    }
+    this.#news.applied(this.#now);
   }
 
   #changeRole(): void {

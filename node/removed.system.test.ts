@@ -6,7 +6,13 @@ import { type Fault, fault } from "../lib/errors.ts";
 import { nodeId } from "../state/ids.ts";
 import { clearRemoved, notingRemoval, refuseRemoved } from "./removed.ts";
 
-const IDENTITY = { clusterId: "c1", node: nodeId("n-1"), raftId: 1, peers: [] };
+const IDENTITY = {
+  clusterId: "c1",
+  node: nodeId("n-1"),
+  raftId: 1,
+  peers: [],
+  joinSecret: "c2VjcmV0",
+};
 let folder = "";
 const told: (Fault | "left")[] = [];
 

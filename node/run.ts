@@ -242,7 +242,7 @@ async function joinCluster(
     try {
       const signal = AbortSignal.timeout(60_000);
       const { answer } = await requestJoin({ key, peer, token, hello: encodeHello(facts), signal });
-      return identityFrom(self, answer);
+      return identityFrom(self, answer, token.secret);
     } catch (error) {
       // Only an address that nobody answers at is worth trying another.
       if (!(error instanceof OrchError) || error.fault.code !== "unreachable") throw error;
@@ -278,6 +278,8 @@ async function connect(
         admit(joiner, hello, driver.node, (request, timeoutMs) =>
           driver.request(request, timeoutMs),
         ),
+      onVouch: (asker) => driver.vouch(asker),
+      onVouched: (by, list) => driver.vouched(by, list),
     },
   });
   return network;

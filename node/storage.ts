@@ -11,13 +11,15 @@ import type { NodeId } from "../state/ids.ts";
 
 /** The disk port: what a node keeps through a crash, and how it writes it. */
 
-/** Who this node is and of which cluster; written when it is admitted, again only when admitted anew. */
+/** Who this node is and of which cluster; written when it is admitted, and with every list of members that it hears. */
 export interface Identity {
   readonly clusterId: string;
   readonly node: NodeId;
   readonly raftId: RaftId;
   /** Where others were last seen, so that a restarted node finds its cluster. Hints only. */
   readonly peers: readonly Peer[];
+  /** Base64url of 32 bytes: by it a stranger proves to belong to this cluster, also when all peers are gone. */
+  readonly joinSecret: string;
 }
 
 export interface Peer {

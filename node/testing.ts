@@ -184,6 +184,7 @@ export class Machine {
         this.events.push(...effect.events);
         return;
       case "members":
+      case "seek":
       case "note":
       case "gossip":
       case "left":
@@ -224,8 +225,14 @@ export class World {
     const response = through.answer(id);
     if (response.kind === "refused") throw new Error(response.fault.message);
     const raftId = Reflect.get(Object(response.body), "raftId");
-    const peers = through.node.members.filter(({ holdsLog }) => holdsLog);
-    const identity: Identity = { clusterId: "c1", node: idOf(name), raftId, peers };
+    const peers = through.node.roster.members.filter(({ holdsLog }) => holdsLog);
+    const identity: Identity = {
+      clusterId: "c1",
+      node: idOf(name),
+      raftId,
+      peers,
+      joinSecret: SECRET,
+    };
     return this.#add(new Machine(this, name, { ...EMPTY_DISK, identity }));
   }
 

@@ -133,7 +133,7 @@ const report: z.ZodType<TaskReport> = z.object({
   finishedAtMs: whole.nullable(),
 });
 
-const member: z.ZodType<Member> = z.object({
+export const memberShape: z.ZodType<Member> = z.object({
   id: nodeId,
   raftId: z.int().min(1),
   name: text,
@@ -218,7 +218,7 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
   "kind",
   [
     z.object({ kind: z.literal("session-open"), session, facts, reports }),
-    z.object({ kind: z.literal("session-refused"), session, manager: member.nullable() }),
+    z.object({ kind: z.literal("session-refused"), session, manager: memberShape.nullable() }),
     z.object({ kind: z.literal("session-removed"), session, left: z.boolean() }),
     z.object({ kind: z.literal("removed"), raftId: z.int().min(1) }),
     z.object({ kind: z.literal("state-mark"), index: count, hash: text }),
@@ -231,7 +231,7 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
       upsert: z.array(assignment),
       remove: z.array(taskId),
       index: count,
-      members: z.array(member).nullable(),
+      members: z.array(memberShape).nullable(),
       joinSecret: text,
     }),
     z.object({ kind: z.literal("session-beat"), session, usage: usage.nullable(), seq: count }),

@@ -130,7 +130,7 @@ async function enter(
   if ("code" in token) throw new OrchError(token);
   const signal = AbortSignal.timeout(60_000);
   const { answer } = await requestJoin({ key, peer, token, hello: encodeHello(facts), signal });
-  const identity = identityFrom(nodeIdOf(key), answer);
+  const identity = identityFrom(nodeIdOf(key), answer, token.secret);
   await disk.write({ ...NO_WRITE, identity });
   return { ...EMPTY_DISK, identity };
 }
@@ -182,6 +182,8 @@ async function run(
       },
       onJoin: (joiner, hello) =>
         admit(joiner, hello, made.node, (request, timeoutMs) => made.request(request, timeoutMs)),
+      onVouch: (asker) => made.vouch(asker),
+      onVouched: (by, list) => made.vouched(by, list),
     },
   });
   made.start(network);

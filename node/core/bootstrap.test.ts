@@ -13,7 +13,13 @@ describe("the disk of a cluster's first node", () => {
   const write = bootstrap("c1", "secret", idOf("a"), FACTS, 5000);
 
   it("says who the node is, and that it has voted for nobody", () => {
-    expect(write.identity).toEqual({ clusterId: "c1", node: "id-a", raftId: 1, peers: [] });
+    expect(write.identity).toEqual({
+      clusterId: "c1",
+      node: "id-a",
+      raftId: 1,
+      peers: [],
+      joinSecret: "secret",
+    });
     expect(write.hardState).toEqual({ term: 1, vote: 0, commit: 3 });
     expect(write.entries.map(({ term, index }) => [term, index])).toEqual([
       [1, 1],

@@ -42,7 +42,7 @@ export function bootstrap(
   ];
   return {
     ...NO_WRITE,
-    identity: { clusterId, node, raftId, peers: [] },
+    identity: { clusterId, node, raftId, peers: [], joinSecret },
     hardState: { term: 1, vote: 0, commit: entries.length },
     entries,
   };

@@ -116,6 +116,12 @@ export const STALL_MS = 500;
 /** An opened session that is not answered is opened again, possibly elsewhere. */
 export const SESSION_OPEN_MS = 500;
 
+/**
+ * A node without a session for this long has lost its cluster: a new manager is elected and heard in less. All that
+ * it knew may have been replaced, so from then on it asks strangers that connect whether they belong to the cluster.
+ */
+export const LOST_MS = 10_000;
+
 /** Reports that are not acknowledged are sent again. */
 export const REPORTS_RETRY_MS = 3_000;
 

@@ -4,7 +4,7 @@ import type { SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
 import type { ClusterState, StateEvent } from "../../state/cluster.ts";
 import type { NodeId, TaskId } from "../../state/ids.ts";
 import type { DiskWrite } from "../storage.ts";
-import type { Member, NodeMessage } from "./message.ts";
+import type { Member, NodeMessage, Vouch } from "./message.ts";
 import type { Request, Response } from "./request.ts";
 
 /** All that can happen to a node. */
@@ -44,6 +44,8 @@ export type Event =
   | { readonly kind: "hand-over" }
   | { readonly kind: "usage"; readonly usage: Usage }
   | { readonly kind: "gossip"; readonly from: NodeId; readonly digest: Digest }
+  /** A stranger has proved the join secret and said who the members are, after a `seek`. */
+  | { readonly kind: "vouched"; readonly by: NodeId; readonly vouch: Vouch }
   /** Go on with work that an `again` effect left. */
   | { readonly kind: "continue" };
 
@@ -58,8 +60,13 @@ export type Effect =
       readonly kind: "members";
       readonly members: readonly Member[];
       readonly connect: readonly Member[];
-      readonly joinSecret: string | null;
+      readonly joinSecret: string;
     }
+  /**
+   * Whether strangers that connect are to be asked to vouch for themselves. Said beforehand: a stranger is sent
+   * away as soon as it speaks, and would be gone before the core could answer.
+   */
+  | { readonly kind: "seek"; readonly on: boolean }
   /** For those who watch the task log. */
   | { readonly kind: "events"; readonly events: readonly StateEvent[] }
   | { readonly kind: "gossip"; readonly digest: Digest }

@@ -16,6 +16,14 @@ export interface Member {
   readonly holdsLog: boolean;
 }
 
+/** What a member that has proved the join secret says to one that has lost the cluster. */
+export interface Vouch {
+  /** The log's holders, the asker and the voucher: enough to find all others. */
+  readonly members: readonly Member[];
+  /** The log index as of which that is known. */
+  readonly index: number;
+}
+
 /** What nodes say to each other, besides the join. All of it may be lost, and none of it is trusted to be new. */
 export type NodeMessage =
   | { readonly kind: "raft"; readonly clusterId: string; readonly message: Message }

@@ -59,7 +59,7 @@ export class Pilot {
     const candidates = this.#candidates(now);
     const { raft } = this.#context.replica;
     this.#committed = raft.commitIndex;
-    // It may have lost the lead in this very turn.
+    // Raft may have stepped down in this very turn.
     if (raft.role !== "leader" || raft.changePending) return;
     this.#chooseVoters(candidates, asked, now);
     this.#letGo();

@@ -53,7 +53,13 @@ class Log {
     const raftId = ["a", "b", "c"].indexOf(name) + 1;
     return {
       ...EMPTY_DISK,
-      identity: { clusterId: "old", node: idOf(name), raftId, peers: PEERS },
+      identity: {
+        clusterId: "old",
+        node: idOf(name),
+        raftId,
+        peers: PEERS,
+        joinSecret: "old-secret",
+      },
       hardState: { term: this.term, vote: 2, commit: this.entries.length - uncommitted },
       entries: this.entries,
     };
@@ -129,7 +135,12 @@ function expectAlone(
   // Before any election: what is appended must be of a term that nobody has seen.
   const seen = Math.max(before.hardState.term, before.entries.at(-1)?.term ?? 0);
   expect(after.hardState).toMatchObject({ term: seen + 1, vote: raftId });
-  expect(after.identity).toEqual({ ...before.identity, clusterId: "new", peers: [] });
+  expect(after.identity).toEqual({
+    ...before.identity,
+    clusterId: "new",
+    peers: [],
+    joinSecret: "new-secret",
+  });
   expect(after.hardState.commit).toBe(after.entries.at(-1)?.index);
   // Every entry that was there is there still, in its place.
   expect(after.entries.slice(0, before.entries.length)).toEqual(before.entries);

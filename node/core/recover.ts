@@ -173,7 +173,7 @@ export function recoveryWrite(
   );
   return {
     ...NO_WRITE,
-    identity: { ...identity, clusterId, peers: [] },
+    identity: { ...identity, clusterId, peers: [], joinSecret },
     // Voted for itself: it is as if it had been elected in the term in which it writes.
     hardState: { term, vote: identity.raftId, commit: survey.lastIndex + entries.length },
     entries,

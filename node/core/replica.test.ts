@@ -9,7 +9,13 @@ import { bootstrap } from "./bootstrap.ts";
 import { LOG_BOUNDS } from "./defaults.ts";
 import { Replica, type ReplicaOutput } from "./replica.ts";
 
-const IDENTITY: Identity = { clusterId: "c1", node: idOf("b"), raftId: 2, peers: [] };
+const IDENTITY: Identity = {
+  clusterId: "c1",
+  node: idOf("b"),
+  raftId: 2,
+  peers: [],
+  joinSecret: "c2VjcmV0",
+};
 const WORKER = { assignments: [], reports: [] };
 
 /** The log that founds the voters 1 to 3. */

@@ -1,5 +1,5 @@
 import type { Millis, NodeId } from "../../state/ids.ts";
-import type { Peer } from "../storage.ts";
+import type { Identity, Peer } from "../storage.ts";
 import { DEPARTING_MS } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
 import { connectList } from "./members.ts";
@@ -10,7 +10,7 @@ export class Roster {
   readonly #self: NodeId;
   #members: readonly Member[];
   #byRaftId: ReadonlyMap<number, Member>;
-  #joinSecret: string | null = null;
+  #joinSecret: string;
   #stamp = 0;
   #index = 0;
   #heardIndex = 0;
@@ -20,8 +20,9 @@ export class Roster {
   readonly #departing: Map<NodeId, { readonly member: Member; readonly untilMs: Millis }> =
     new Map();
 
-  constructor(self: NodeId, peers: readonly Peer[]) {
-    this.#self = self;
+  constructor({ node, peers, joinSecret }: Identity) {
+    this.#self = node;
+    this.#joinSecret = joinSecret;
     this.#members = peers.map(({ id, raftId, addresses }) => ({
       id,
       raftId,
@@ -36,7 +37,7 @@ export class Roster {
     return this.#members;
   }
 
-  get joinSecret(): string | null {
+  get joinSecret(): string {
     return this.#joinSecret;
   }
 
@@ -91,12 +92,7 @@ export class Roster {
   }
 
   /** A list as of that log index. Returns false for one that is older than what is known. */
-  learn(
-    members: readonly Member[],
-    joinSecret: string | null,
-    index: number,
-    now: Millis,
-  ): boolean {
+  learn(members: readonly Member[], joinSecret: string, index: number, now: Millis): boolean {
     if (index < this.#index) return false;
     this.#index = index;
     const ids = new Set(members.map(({ id }) => id));

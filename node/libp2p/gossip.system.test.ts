@@ -26,7 +26,7 @@ async function two() {
     strangers.admit(members, false);
     const host = await createHost(key, ["/ip4/127.0.0.1/tcp/0"], [], strangers, LIMITS);
     open.push(host);
-    strangers.watch(host);
+    strangers.watch(host, () => null);
     const gossip = new Gossip(
       host,
       LIMITS,

@@ -22,15 +22,14 @@ export function joinProof(
   by: "server" | "joiner",
   of: JoinProofOf,
 ): Uint8Array {
+  const { clusterId, joinerNonce, serverNonce, joiner, server } = of;
+  return macOf(secret, [`orch-join-1 ${by}`, clusterId, joinerNonce, serverNonce, joiner, server]);
+}
+
+/** An HMAC-SHA-256 over the parts, each with its length, so that no two lists of parts are the same bytes. */
+export function macOf(secret: Uint8Array, parts: readonly (string | Uint8Array)[]): Uint8Array {
   const mac = createHmac("sha256", secret);
-  for (const part of [
-    `orch-join-1 ${by}`,
-    of.clusterId,
-    of.joinerNonce,
-    of.serverNonce,
-    of.joiner,
-    of.server,
-  ]) {
+  for (const part of parts) {
     const bytes = typeof part === "string" ? Buffer.from(part) : part;
     const length = new Uint8Array(4);
     new DataView(length.buffer).setUint32(0, bytes.byteLength);

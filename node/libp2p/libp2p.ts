@@ -14,9 +14,10 @@ import { createHost, startHost, type Host } from "./host.ts";
 import { nodeIdOf } from "./identity.ts";
 import { JOIN_RATES, JoinLimiter } from "./join-limiter.ts";
 import { LIMITS, type Limits } from "./limits.ts";
-import { BULK_PROTOCOL, JOIN_PROTOCOL, RPC_PROTOCOL } from "./protocols.ts";
+import { BULK_PROTOCOL, JOIN_PROTOCOL, RPC_PROTOCOL, VOUCH_PROTOCOL } from "./protocols.ts";
 import { serveJoin, type JoinServer } from "./serve-join.ts";
 import { Strangers } from "./strangers.ts";
+import { Vouching } from "./vouch.ts";
 
 export interface NetworkOptions {
   readonly key: PrivateKey;
@@ -60,6 +61,7 @@ class Libp2pNetwork implements Network {
   readonly #closing = new AbortController();
   readonly #repairs: NodeJS.Timeout;
   readonly #bulkCounts: BulkCounts = new Map();
+  readonly #vouching: Vouching;
   #joinSecret: JoinSecret | null = null;
   #closed: Promise<void> | null = null;
 
@@ -94,6 +96,16 @@ class Libp2pNetwork implements Network {
     this.#gossip = new Gossip(host, limits, counters, isMember, (from, payload) => {
       if (this.#closed === null) events.onGossip(from, payload);
     });
+    this.#vouching = new Vouching({
+      self,
+      secret: () => this.#joinSecret,
+      limits,
+      counters,
+      onVouch: events.onVouch,
+      onVouched: (by, list) => {
+        if (this.#closed === null) events.onVouched(by, list);
+      },
+    });
     this.#repairs = setInterval(() => {
       for (const { connection, ageMs } of this.#connections.inUse())
         this.#gossip.repair(connection, ageMs);
@@ -102,7 +114,7 @@ class Libp2pNetwork implements Network {
 
   async start(listen: readonly string[]): Promise<void> {
     const host = this.#host;
-    this.#strangers.watch(host);
+    this.#strangers.watch(host, (connection) => this.#vouching.ask(connection));
     host.addEventListener("transport:listening", (event) => this.#listeners.add(event.detail));
     host.addEventListener("transport:close", (event) => this.#listeners.delete(event.detail));
     host.addEventListener("connection:open", (event) => {
@@ -148,6 +160,10 @@ class Libp2pNetwork implements Network {
           connection.abort(new StreamLostError("not a member any more"));
       }
     });
+  }
+
+  seek(on: boolean): void {
+    if (this.#closed === null) this.#vouching.seek(on);
   }
 
   gossip(payload: Uint8Array): void {
@@ -221,6 +237,13 @@ class Libp2pNetwork implements Network {
         maxInboundStreams: 2 * limits.bulkStreamsPerPeer,
         maxOutboundStreams: 2 * limits.bulkStreamsPerPeer,
       },
+    );
+    await host.handle(
+      VOUCH_PROTOCOL,
+      strangers.membersOnly((stream, connection) => {
+        void this.#vouching.serve(stream, connection);
+      }),
+      { maxInboundStreams: 1 },
     );
     const server: JoinServer = {
       self: this.self,

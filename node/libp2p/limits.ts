@@ -35,6 +35,11 @@ export interface Limits {
   readonly joinAnswerMs: number;
   readonly joinHelloBytes: number;
   readonly joinAnswerBytes: number;
+  /** A stranger is asked to vouch for itself this often at most, however often it connects. */
+  readonly vouchEveryMs: number;
+  readonly vouchQuestionBytes: number;
+  /** A dozen members with many addresses each. */
+  readonly vouchAnswerBytes: number;
   /** `close()` is over by then, whatever the peers do. */
   readonly closeMs: number;
 }
@@ -63,5 +68,8 @@ export const LIMITS: Limits = {
   joinAnswerMs: 30_000,
   joinHelloBytes: 64 << 10,
   joinAnswerBytes: 1 << 20,
+  vouchEveryMs: 5_000,
+  vouchQuestionBytes: 1 << 10,
+  vouchAnswerBytes: 64 << 10,
   closeMs: 1_500,
 };

@@ -1,7 +1,8 @@
-/** The libp2p protocols, and the frame types of each. Strangers may speak JOIN only. */
+/** The libp2p protocols, and the frame types of each. Strangers may speak JOIN only, and answer to VOUCH. */
 export const RPC_PROTOCOL = "/orch/rpc/1";
 export const BULK_PROTOCOL = "/orch/bulk/1";
 export const JOIN_PROTOCOL = "/orch/join/1";
+export const VOUCH_PROTOCOL = "/orch/vouch/1";
 export const METRICS_TOPIC = "orch/metrics/1";
 
 export const GOSSIP_PROTOCOLS = ["/meshsub/1.2.0", "/meshsub/1.1.0", "/meshsub/1.0.0"] as const;
@@ -18,3 +19,5 @@ export const JOIN_FRAME = {
   answer: 4,
   fault: 5,
 } as const;
+/** Of the one that opens the stream: its question; of the other: a proof of the join secret, and its list. */
+export const VOUCH_FRAME = { question: 1, answer: 2 } as const;

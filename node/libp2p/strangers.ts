@@ -4,6 +4,7 @@ import type {
   ConnectionGater,
   Libp2p,
   MultiaddrConnection,
+  Stream,
   StreamHandler,
   Topology,
 } from "@libp2p/interface";
@@ -26,6 +27,8 @@ export class Strangers {
   readonly #joining = new Set<Connection>();
   #members: ReadonlySet<NodeId> = new Set();
   #admitting = false;
+  /** Has a stranger asked to vouch for itself: when that is over; null: it is not asked. */
+  #ask: (connection: Connection) => Promise<void> | null = () => null;
 
   constructor(limits: Limits, counters: Counters) {
     this.#limits = limits;
@@ -51,7 +54,8 @@ export class Strangers {
   }
 
   /** Watches the connections of a node that has not started. */
-  watch(node: Libp2p): void {
+  watch(node: Libp2p, ask: (connection: Connection) => Promise<void> | null): void {
+    this.#ask = ask;
     node.addEventListener("connection:open", (event) => this.#onOpen(event.detail));
     node.addEventListener("connection:close", (event) => this.#forget(event.detail));
     // What identify kept of a stranger, or of a node that was removed, is of no use to anyone.
@@ -66,10 +70,18 @@ export class Strangers {
     return (stream, connection) => {
       if (this.#members.has(nodeId(connection.remotePeer.toString())))
         return handler(stream, connection);
-      this.#counters.strangersRefused++;
-      stream.abort(new StreamLostError("not a member"));
+      // One that is asked waits: it ends a connection on which it was refused, and could not answer.
+      const asked = connection.direction === "inbound" ? this.#ask(connection) : null;
+      if (asked === null) this.#refuse(stream);
+      else void asked.then(() => this.#refuse(stream));
       return undefined;
     };
+  }
+
+  #refuse(stream: Stream): void {
+    if (stream.status !== "open") return;
+    this.#counters.strangersRefused++;
+    stream.abort(new StreamLostError("not a member"));
   }
 
   /**
@@ -148,6 +160,7 @@ export class Strangers {
       this.#limits.strangerMs,
     );
     this.#open.set(connection, timer);
+    void this.#ask(connection);
   }
 
   #forget(connection: Connection): void {

@@ -22,6 +22,7 @@ const IDENTITY: Identity = {
       addresses: ["/ip4/10.0.0.1/tcp/7400", "/ip6/::1/tcp/7400"],
     },
   ],
+  joinSecret: "c2VjcmV0",
 };
 
 const WORKER: WorkerMemory = {

@@ -15,6 +15,8 @@ export interface Recorder extends NetworkEvents {
   readonly up: NodeId[];
   readonly lost: NodeId[];
   readonly gossip: { readonly from: NodeId; readonly text: string }[];
+  /** What strangers said in proof of the join secret. */
+  readonly vouched: { readonly by: NodeId; readonly list: string }[];
 }
 
 const secret = { clusterId: "abcdefgh01234567", secret: randomBytes(32) };
@@ -29,11 +31,13 @@ export function recorder(
   const up: NodeId[] = [];
   const lost: NodeId[] = [];
   const gossip: { from: NodeId; text: string }[] = [];
+  const vouched: { by: NodeId; list: string }[] = [];
   return {
     frames,
     up,
     lost,
     gossip,
+    vouched,
     onFrame: (from, frame) => void frames.push({ from, text: Buffer.from(frame).toString() }),
     onPeerUp: (peer) => void up.push(peer),
     onPeerLost: (peer) => void lost.push(peer),
@@ -49,6 +53,8 @@ export function recorder(
       onJoin ??
       ((joiner, hello) =>
         Promise.resolve(Buffer.from(`${joiner} ${Buffer.from(hello).toString()}`))),
+    onVouch: (asker) => Buffer.from(`the members, for ${asker}`),
+    onVouched: (by, list) => void vouched.push({ by, list: Buffer.from(list).toString() }),
   };
 }
 

@@ -4,9 +4,12 @@ import type { Prng } from "../../lib/prng.ts";
 import { TICK_MS } from "../../node/core/defaults.ts";
 import { removedFault } from "../../node/core/endings.ts";
 import type { Effect, Event } from "../../node/core/effect.ts";
+import { vouchFor } from "../../node/core/member-news.ts";
 import type { Member } from "../../node/core/message.ts";
 import type { Request, Response } from "../../node/core/request.ts";
+import { LIMITS } from "../../node/libp2p/limits.ts";
 import { Node } from "../../node/node.ts";
+import { decodeVouch, encodeVouch } from "../../node/vouch-wire.ts";
 import { decodeMessage, encodeMessage } from "../../node/wire.ts";
 import { MemoryEngine, type StepFate, memoryMachine } from "../../runtime/memory.ts";
 import type { SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
@@ -58,6 +61,9 @@ export class Host {
   members: ReadonlySet<NodeId> = new Set();
   #connect: ReadonlySet<NodeId> = new Set();
   #isFetching = false;
+  /** Whether it asks strangers that connect to vouch for themselves. */
+  isSeeking = false;
+  readonly #askedAtMs: Map<NodeId, number> = new Map();
   readonly #requests: Map<number, (response: Response) => void> = new Map();
   #requestCount = 0;
 
@@ -105,7 +111,10 @@ export class Host {
     };
     this.node = new Node(config, image, this.disk.readState(), this.#prng.fork(), this.now());
     this.#isFetching = false;
-    this.#learn(this.node.members, this.node.members);
+    const { members, connect } = this.node.roster.effect();
+    this.#learn(members, connect);
+    this.isSeeking = false;
+    this.#askedAtMs.clear();
     this.engine = new MemoryEngine({
       machine: this.machine,
       now: () => this.now(),
@@ -134,6 +143,7 @@ export class Host {
     this.#world.queue.after(everyMs, () => {
       if (this.life !== life || this.node === null) return;
       this.deliver({ kind: "tick" });
+      if (!this.isPaused) this.#dialSeekers();
       this.#tickLater(life);
     });
   }
@@ -256,6 +266,9 @@ export class Host {
       case "fetch-snapshot":
         this.#fetchSnapshot(effect.from, effect.id);
         return;
+      case "seek":
+        this.isSeeking = effect.on;
+        return;
       case "events":
       case "note":
       case "gossip":
@@ -367,5 +380,51 @@ export class Host {
         to.deliver({ kind: "message", from: this.id, message });
       });
     }
+  }
+
+  /** Whom it keeps dialling and is a stranger to; only those that seek make anything of it. */
+  #dialSeekers(): void {
+    const { hosts, network } = this.#world;
+    for (const id of this.#connect) {
+      const to = hosts.get(id);
+      if (to === undefined || !to.isSeeking || to.isPaused || to.members.has(this.id)) continue;
+      if (!network.isCut(this.id, id) && !network.isCut(id, this.id)) to.#askToVouch(this);
+    }
+  }
+
+  /** The stranger's proof is not computed: it is given when both have one cluster's id and secret. */
+  #askToVouch(stranger: Host): void {
+    const { queue } = this.#world;
+    const askedAtMs = this.#askedAtMs.get(stranger.id);
+    if (askedAtMs !== undefined && queue.nowMs - askedAtMs < LIMITS.vouchEveryMs) return;
+    this.#askedAtMs.set(stranger.id, queue.nowMs);
+    const { life } = this;
+    this.#onArrival(this.id, stranger.id, () => {
+      const list = stranger.#vouchFor(this);
+      if (list === null) return;
+      this.#onArrival(stranger.id, this.id, () => {
+        const vouch = present(decodeVouch(list), "what a node vouches for can be read");
+        if (this.life === life) this.deliver({ kind: "vouched", by: stranger.id, vouch });
+      });
+    });
+  }
+
+  /** Once, if at all: it is on a stream. */
+  #onArrival(from: NodeId, to: NodeId, run: () => void): void {
+    const { queue, network } = this.#world;
+    const [atMs] = network.arrivals(from, to, queue.nowMs);
+    if (atMs === undefined) return;
+    queue.after(atMs - queue.nowMs, () => {
+      if (!network.isCut(from, to)) run();
+    });
+  }
+
+  #vouchFor(asker: Host): Uint8Array | null {
+    const { node } = this;
+    if (node === null || this.isPaused) return null;
+    const [one, other] = [this, asker].map(({ disk }) => disk.durable.identity);
+    const isOurs = one?.clusterId === other?.clusterId && one?.joinSecret === other?.joinSecret;
+    const vouch = isOurs ? vouchFor(this.id, asker.id, node.roster) : null;
+    return vouch === null ? null : encodeVouch(vouch);
   }
 }

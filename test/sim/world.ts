@@ -21,6 +21,7 @@ import { Violation } from "./violation.ts";
 import { Workload } from "./workload.ts";
 
 const CLUSTER = "simulatedcluster";
+const SECRET = "secret";
 /** What befalls one node in the storm is over after this. */
 const STORM_MS = 7_500;
 const START_MS = 1_700_000_000_000;
@@ -143,7 +144,7 @@ export class World implements HostWorld {
     this.#grown = this.options.nodes;
     const [first, ...others] = this.hosts.values();
     if (first === undefined) return;
-    first.disk.submit(bootstrap(CLUSTER, "secret", first.id, first.facts, first.now()));
+    first.disk.submit(bootstrap(CLUSTER, SECRET, first.id, first.facts, first.now()));
     first.disk.sync();
     first.start();
     others.forEach((host, i) => {
@@ -172,12 +173,18 @@ export class World implements HostWorld {
         return;
       }
       if (!this.hosts.has(host.id)) return;
-      const peers = door.node.members.map(({ id, raftId, addresses }) => ({
+      const peers = door.node.roster.members.map(({ id, raftId, addresses }) => ({
         id,
         raftId,
         addresses,
       }));
-      const identity = { clusterId: CLUSTER, node: host.id, raftId: admitted, peers };
+      const identity = {
+        clusterId: CLUSTER,
+        node: host.id,
+        raftId: admitted,
+        peers,
+        joinSecret: SECRET,
+      };
       host.disk.submit({ ...NO_WRITE, identity });
       host.disk.sync();
       this.say(`${host.id} is admitted as ${admitted}`);

@@ -1,6 +1,7 @@
 import { inspect, isDeepStrictEqual } from "node:util";
 import { afterEach, expect, test, vi } from "vitest";
 import { present } from "../../lib/assert.ts";
+import { LOST_MS } from "../../node/core/defaults.ts";
 import type { LocalView, NodeView, TaskView } from "../../node/core/view-types.ts";
 import { AckedWrites } from "../fixtures/acked-writes.ts";
 import type { RealNode } from "../fixtures/real-cluster.ts";
@@ -184,4 +185,31 @@ test("the manager stands still for eight seconds: another manages, and it comes 
     for (const job of ["during-1", "during-2", "at-thaw", "after-thaw"])
       expect(await node.request(`/v1/jobs/${job}`)).toMatchObject({ status: 200 });
   }
+});
+
+test("a node that was away while all it knew were replaced is found by the new manager, and works", async () => {
+  cluster = await RealCluster.start({ nodes: 1, spare: 2 });
+  const [founder, away, heir] = [cluster.node(1), cluster.node(2), cluster.node(3)];
+  const { token } = await founder.get<{ token: string }>("/v1/nodes/token");
+  const join = ["join", founder.listen, "--token", token];
+  away.spawn(...join, "--no-vote");
+  await away.ready();
+  await away.end("SIGKILL");
+  heir.spawn(...join);
+  await heir.ready();
+  expect(await founder.orch("node", "leave")).toMatchObject({ code: 0 });
+  expect(await founder.ended()).toBe(0);
+
+  away.spawn("start", "--no-vote");
+  await away.ready();
+  expect(await cluster.manager()).toBe(heir);
+  await cluster.put(away, "shop", sleepers(2));
+  const tasks = await cluster.settled("shop", 2);
+  expect(new Set(tasks.map(({ node }) => node))).toEqual(new Set([away.id, heir.id]));
+  // Once is enough: what it has learned outlives it.
+  await away.end("SIGKILL");
+  const startedMs = performance.now();
+  away.spawn("start", "--no-vote");
+  await away.ready();
+  expect(performance.now() - startedMs).toBeLessThan(LOST_MS);
 });

@@ -37,6 +37,8 @@ const events: NetworkEvents = {
     yield request;
   },
   onJoin: (_joiner, hello) => Promise.resolve(hello),
+  onVouch: () => null,
+  onVouched: () => {},
 };
 
 const [seed = "", listen = "/ip4/127.0.0.1/tcp/0"] = process.argv.slice(2);

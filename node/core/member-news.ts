@@ -1,0 +1,113 @@
+import type { Millis, NodeId } from "../../state/ids.ts";
+import type { Identity } from "../storage.ts";
+import { LOST_MS } from "./defaults.ts";
+import type { Effect } from "./effect.ts";
+import { membersOf } from "./members.ts";
+import type { Member, SessionSet, Vouch } from "./message.ts";
+import type { Replica } from "./replica.ts";
+import type { Roster } from "./roster.ts";
+
+export interface MemberNewsContext {
+  readonly identity: Identity;
+  readonly roster: Roster;
+  readonly replica: Replica;
+  readonly effect: (effect: Effect) => void;
+}
+
+/**
+ * All ways in which a node hears who its members are: its own log, its session, another's refusal, and, when it
+ * has lost its cluster, a stranger that proves to belong to it.
+ */
+export class MemberNews {
+  readonly #context: MemberNewsContext;
+  #appliedFrom: readonly unknown[] = [];
+  /** The list is a voucher's on top of what was known: the log's own takes its place once it has come as far. */
+  #isVouched = false;
+  #aloneSinceMs: Millis | null = null;
+  #isLost = false;
+
+  constructor(context: MemberNewsContext) {
+    this.#context = context;
+  }
+
+  /**
+   * Tells the network to look for the cluster when no session has stood for LOST_MS, and to stop when one does.
+   * The session is the one sign that holds for all: a learner may take a dead leader for its own for ever.
+   */
+  tick(hasSession: boolean, now: Millis): void {
+    // From the first look without: while this process stood still, nobody could be heard.
+    if (hasSession) this.#aloneSinceMs = null;
+    else this.#aloneSinceMs ??= now;
+    const isLost = this.#aloneSinceMs !== null && now - this.#aloneSinceMs >= LOST_MS;
+    if (isLost === this.#isLost) return;
+    this.#isLost = isLost;
+    this.#context.effect({ kind: "seek", on: isLost });
+  }
+
+  /** What this node's own log says, if that is new. */
+  applied(now: Millis): void {
+    const { replica } = this.#context;
+    const { state, membership, holdsLog } = replica;
+    const { appliedIndex } = replica.raft;
+    if (!holdsLog || state.clusterId === "") return;
+    if (this.#isVouched && appliedIndex < this.#context.roster.index) return;
+    const from = [state.membersIndex, membership];
+    if (from.every((part, i) => part === this.#appliedFrom[i])) return;
+    this.#appliedFrom = from;
+    this.#isVouched = false;
+    this.#learn(membersOf(state, membership), state.joinSecret, appliedIndex, now);
+  }
+
+  /** What the manager says with a session. */
+  told({ members, joinSecret, index }: SessionSet, now: Millis): void {
+    const { replica, roster } = this.#context;
+    // A node that was taken out of Raft while it was away has a log that says otherwise.
+    const isNews = !replica.holdsLog || index > replica.raft.appliedIndex;
+    if (members === null || !(isNews || roster.isWithoutLog)) return;
+    if (this.#learn(members, joinSecret, index, now)) this.#isVouched = false;
+  }
+
+  /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
+  hinted(member: Member | null, now: Millis): void {
+    const { replica, roster } = this.#context;
+    const holdsLog = replica.holdsLog && !roster.isWithoutLog;
+    if (member === null || holdsLog || roster.knows(member.id)) return;
+    const { members, joinSecret, index } = roster;
+    this.#learn([...members, member], joinSecret, index, now);
+  }
+
+  /**
+   * One that proved the join secret says whom the log has: they are let in beside all that were known, since the
+   * voucher may itself be behind. Nothing happens unless this node is lost, the two are both on the list, and the
+   * list is not older than what is known, and newer than the log if this node has one.
+   */
+  vouched(by: NodeId, { members, index }: Vouch, now: Millis): void {
+    const { identity, roster, replica } = this.#context;
+    const said = new Set(members.map(({ id }) => id));
+    if (!this.#isLost || !said.has(by) || !said.has(identity.node)) return;
+    if (replica.holdsLog && index <= replica.raft.appliedIndex) return;
+    const others = roster.members.filter(({ id }) => !said.has(id));
+    const list = [...others, ...members].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    if (!this.#learn(list, roster.joinSecret, index, now)) return;
+    this.#isVouched = true;
+    this.#appliedFrom = [];
+  }
+
+  #learn(members: readonly Member[], joinSecret: string, index: number, now: Millis): boolean {
+    const { identity, roster, replica, effect } = this.#context;
+    if (!roster.learn(members, joinSecret, index, now)) return false;
+    effect(roster.effect());
+    const peers = roster.peers();
+    if (peers.length > 0) replica.remember({ identity: { ...identity, peers, joinSecret } });
+    return true;
+  }
+}
+
+/** What a member says for itself to `asker`; null when that is no member as far as is known here. */
+export function vouchFor(self: NodeId, asker: NodeId, { members, index }: Roster): Vouch | null {
+  if (!members.some(({ id }) => id === asker)) return null;
+  return {
+    members: members.filter(({ id, holdsLog }) => holdsLog || id === self || id === asker),
+    index,
+  };
+}
