@@ -61,7 +61,7 @@ const names = values.systems.split(",").map(systemName);
 if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true });
 
 const cells = operations.flatMap((each) => clients.map((count) => ({ operation: each, count })));
-const limit = 120 + rounds * (FLOOR_SECONDS + cells.length * names.length * (seconds + 2));
+const limit = 120 + rounds * (FLOOR_SECONDS + cells.length * names.length * (seconds + 4));
 const processes = new Processes(values.folder ?? null, limit);
 try {
   await run();

@@ -8,7 +8,7 @@ const NODE_COMMANDS: readonly string[] = ["init", "join", "start"];
  * A node allocates little at a time: with a small young generation it is tens of MiB smaller when idle, and
  * its collections are shorter.
  */
-const SMALL_HEAP: readonly string[] = ["--max-semi-space-size=2"];
+export const SMALL_HEAP: readonly string[] = ["--max-semi-space-size=2"];
 
 export function isNodeCommand(word: string | undefined): boolean {
   return word !== undefined && NODE_COMMANDS.includes(word);

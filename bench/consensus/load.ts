@@ -12,8 +12,8 @@ import { quantile } from "./numbers.ts";
  * next of the same client. One code path, whatever the server speaks.
  */
 
-/** Not counted: the servers' code gets warm, connections find their speed. */
-const WARM_UP_MS = 500;
+/** Not counted: the servers' code is compiled, connections find their speed. A node runs for months. */
+const WARM_UP_MS = 2_000;
 const FILL_CLIENTS = 64;
 
 process.on("disconnect", () => process.exit(0));
