@@ -41,6 +41,8 @@ export interface SimOptions {
   /** Engine steps in a thousand that fail, and would succeed when repeated. */
   readonly engineFaultPerMille: number;
   readonly requestEveryMs: number;
+  /** Moments that chance brings about too seldom: `rare-faults.ts`. */
+  readonly rareEveryMs: number | null;
 }
 
 /** One thing that goes wrong in a cluster that is well, and what must follow from it: `drills.ts`. */
@@ -124,6 +126,7 @@ export function drawOptions(seed: number): SimOptions {
     clockDriftPerMille: rate(400, 50),
     engineFaultPerMille: rate(300, 200),
     requestEveryMs: prng.pick([15, 60, 250, 1_000]),
+    rareEveryMs: maybe(300, 1_000, 5_000),
   };
 }
 
@@ -141,6 +144,7 @@ export function faultsOf(options: SimOptions): string[] {
     ["join or leave", options.churnEveryMs !== null],
     ["transfer", options.transferEveryMs !== null],
     ["leader in trouble", options.leaderEveryMs !== null],
+    ["stranded entries", options.rareEveryMs !== null],
     ["loss", options.lossPerMille > 0],
     ["repetition", options.repeatPerMille > 0],
     ["reordering", options.reorderPerMille > 0],

@@ -13,6 +13,7 @@ const SINCE = {
   applyMs: 0,
   leaderEveryMs: null,
   drill: null,
+  rareEveryMs: null,
 } as const;
 
 /**
@@ -171,6 +172,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 0,
       engineFaultPerMille: 0,
       requestEveryMs: 60,
+      rareEveryMs: null,
     },
   },
   {
@@ -217,6 +219,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 0,
       engineFaultPerMille: 0,
       requestEveryMs: 250,
+      rareEveryMs: null,
     },
   },
   {
@@ -263,6 +266,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 37,
       engineFaultPerMille: 0,
       requestEveryMs: 60,
+      rareEveryMs: null,
     },
   },
   {
@@ -308,6 +312,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 31,
       engineFaultPerMille: 23,
       requestEveryMs: 60,
+      rareEveryMs: null,
     },
   },
   {
@@ -354,6 +359,7 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 30,
       engineFaultPerMille: 0,
       requestEveryMs: 1000,
+      rareEveryMs: null,
     },
   },
 ];
