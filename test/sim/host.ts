@@ -19,6 +19,8 @@ import type { SimOptions } from "./options.ts";
 
 /** A snapshot travels in pieces of this size: small, so that a fetch can be cut off in the midst. */
 const PIECE_BYTES = 700;
+/** What some nodes keep of their log beyond what others do. */
+const KEEP_MORE = 200;
 
 export interface HostWorld {
   readonly queue: EventQueue;
@@ -100,7 +102,7 @@ export class Host {
       identity,
       facts: this.facts,
       orchVersion: "sim",
-      logBounds: this.#world.options.logBounds,
+      logBounds: this.#drawBounds(),
       replaceAfterMs: this.#world.options.replaceAfterMs,
     };
     this.node = new Node(config, image, this.disk.readState(), this.#prng.fork(), this.now());
@@ -119,6 +121,12 @@ export class Host {
       }
     });
     this.#tickLater(life);
+  }
+
+  #drawBounds(): SimOptions["logBounds"] {
+    const { fetchMs, logBounds } = this.#world.options;
+    if (fetchMs === 0 || this.#prng.chance(500)) return logBounds;
+    return { ...logBounds, keepEntries: logBounds.keepEntries + KEEP_MORE };
   }
 
   #fate(): StepFate {
@@ -336,7 +344,10 @@ export class Host {
       );
       if (held < pieces) {
         this.disk.hold(id, held);
-        this.#later(this.#prng.between(options.delayMs.low, options.delayMs.high), step);
+        const delayMs = this.#prng.between(options.delayMs.low, options.delayMs.high);
+        const { fetchMs } = options;
+        const isSlow = fetchMs > 0 && this.#world.faultsOn;
+        this.#later(delayMs + (isSlow ? this.#prng.below(fetchMs) : 0), step);
         return;
       }
       this.disk.keep(snapshot);

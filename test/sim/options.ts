@@ -41,6 +41,11 @@ export interface SimOptions {
   /** Engine steps in a thousand that fail, and would succeed when repeated. */
   readonly engineFaultPerMille: number;
   readonly requestEveryMs: number;
+  /**
+   * A piece of a snapshot takes up to so much more, and some nodes keep more of their log than others: the one may
+   * still send what another has only a snapshot of.
+   */
+  readonly fetchMs: number;
   /** Moments that chance brings about too seldom: `rare-faults.ts`. */
   readonly rareEveryMs: number | null;
 }
@@ -57,6 +62,7 @@ export const DRILLS = [
   "the manager hands over to a voter that is away",
   "the manager hands over to a voter that is mute",
   "power loss",
+  "the manager falls with entries that one slow disk alone has",
 ] as const;
 
 export type Drill = (typeof DRILLS)[number];
@@ -97,7 +103,7 @@ export function drawOptions(seed: number): SimOptions {
   const syncHigh = prng.pick([1, 5, 30, 200]);
   // Every message and every sync takes the same time: what is done in step stays in step.
   const isEven = prng.chance(250);
-  return {
+  const options: SimOptions = {
     seed,
     nodes: prng.pick([1, 2, 3, 3, 3, 4, 5, 7, 9]),
     safetyMs: prng.between(10_000, 30_000),
@@ -126,8 +132,18 @@ export function drawOptions(seed: number): SimOptions {
     clockDriftPerMille: rate(400, 50),
     engineFaultPerMille: rate(300, 200),
     requestEveryMs: prng.pick([15, 60, 250, 1_000]),
+    fetchMs: rate(150, 500),
     rareEveryMs: maybe(300, 1_000, 5_000),
   };
+  return options.rareEveryMs === null ? options : applySlowly(prng, options);
+}
+
+/** Some of what is rare needs a node that knows what is committed and has not applied it. */
+function applySlowly(prng: Prng, options: SimOptions): SimOptions {
+  if (prng.chance(600)) return options;
+  const raft = { ...options.logBounds.raft, maxApply: 1 };
+  const logBounds = { ...options.logBounds, raft };
+  return { ...options, applyMs: prng.between(100, 1_000), logBounds };
 }
 
 /** The names of the faults that a run has switched on. */

@@ -2,6 +2,7 @@ import type { Prng } from "../../lib/prng.ts";
 import { AUTOPILOT_MS, TICK_MS } from "../../node/core/defaults.ts";
 import { type Faults, HOSTS_MAX } from "./faults.ts";
 import type { Host } from "./host.ts";
+import { strand } from "./strand.ts";
 import type { World } from "./world.ts";
 
 /** What was on its way to or from a host is gone when it is joined again. */
@@ -50,6 +51,14 @@ export class RareFaults {
     }
   }
 
+  #strand(): void {
+    const world = this.#world;
+    const leader = this.#manager();
+    if (leader === undefined) return;
+    const ask = (): void => world.ask(leader);
+    strand(world, this.#prng, leader, ask, () => world.faultsOn);
+  }
+
   #isNews(key: string): boolean {
     const { size } = this.#used;
     return this.#used.add(key).size > size;
@@ -59,44 +68,6 @@ export class RareFaults {
     return this.#world
       .running()
       .find(({ node, isPaused }) => !isPaused && node?.isManager === true);
-  }
-
-  /**
-   * A leader falls whose last entries one other node alone has, in memory: its disk is slow. Who is elected then cuts
-   * them off there, before what was promised of them could leave.
-   */
-  #strand(): void {
-    const world = this.#world;
-    const leader = this.#manager();
-    const membership = leader?.node?.replica.membership;
-    if (leader === undefined || membership === undefined) return;
-    const others = world.running().filter((host) => host !== leader);
-    const among = (ids: readonly number[]): Host[] =>
-      others
-        .filter(({ node }) => ids.includes(node?.replica.raftId ?? 0))
-        .toSorted((a, b) => (a.node?.replica.raftId ?? 0) - (b.node?.replica.raftId ?? 0));
-    // The first that stands: its candidacy is cut short too. Of three voters the slow one would be needed.
-    const [voter] = membership.voters.length >= 5 ? among(membership.voters) : [];
-    const [learner] = among(membership.learners);
-    const slow = learner === undefined || this.#prng.chance(700) ? (voter ?? learner) : learner;
-    if (slow === undefined) return;
-    world.count("stranded entries");
-    world.say(`${leader.id} falls, and ${slow.id} with a slow disk alone has its last entries`);
-    slow.stalledUntilMs = world.queue.nowMs + this.#prng.between(2_000, 4_000);
-    const away = others.filter((host) => host !== slow);
-    this.#part(leader, away);
-    const asked = 10;
-    const everyMs = this.#prng.between(10, 40);
-    for (let i = 0; i < asked; i++) {
-      world.queue.after(i * everyMs, () => {
-        if (world.faultsOn && leader.isUp) world.ask(leader);
-      });
-    }
-    world.queue.after(asked * everyMs, () => {
-      if (!world.faultsOn) return;
-      this.#join(leader, away);
-      if (leader.isUp) world.crash(leader, "crash", 3_000);
-    });
   }
 
   #part(host: Host, others: readonly Host[]): void {
@@ -139,12 +110,18 @@ export class RareFaults {
 
   /** All understand the next level, and the manager is about to raise it: a node asks that does not. */
   #watchLevel(manager: Host): void {
-    const state = manager.node?.replica.state;
-    if (state === undefined || this.#world.hosts.size >= HOSTS_MAX) return;
-    const { featureLevel, nodes } = state;
+    const world = this.#world;
+    const replica = manager.node?.replica;
+    if (replica === undefined || world.hosts.size >= HOSTS_MAX) return;
+    const { featureLevel, nodes } = replica.state;
     for (const node of nodes.values()) if (node.featureLevel <= featureLevel) return;
-    if (nodes.size === 0 || !this.#isNews(`level/${featureLevel}`)) return;
-    this.#soon(AUTOPILOT_MS, () => this.#world.grow(featureLevel));
+    if (nodes.size === 0 || !this.#isNews(`level/${featureLevel}/${replica.raft.term}`)) return;
+    // Neither is done before both are asked for.
+    for (const host of world.hosts.values()) {
+      host.stalledUntilMs = world.queue.nowMs + AUTOPILOT_MS + 2 * TICK_MS;
+    }
+    world.count("level before a join");
+    world.grow(featureLevel);
   }
 
   /** The only voter is about to have its learners vote, and their disks are lost: it is not told, but it asks. */
