@@ -344,14 +344,13 @@ export class Host {
       );
       if (held < pieces) {
         this.disk.hold(id, held);
-        const delayMs = this.#prng.between(options.delayMs.low, options.delayMs.high);
-        const { fetchMs } = options;
-        const isSlow = fetchMs > 0 && this.#world.faultsOn;
-        this.#later(delayMs + (isSlow ? this.#prng.below(fetchMs) : 0), step);
+        this.#later(this.#prng.between(options.delayMs.low, options.delayMs.high), step);
         return;
       }
       this.disk.keep(snapshot);
-      this.#later(this.#diskDelayMs(), () => this.#begin(snapshot));
+      const isSlow = options.fetchMs > 0 && this.#world.faultsOn;
+      const readMs = isSlow ? this.#prng.below(options.fetchMs) : 0;
+      this.#later(this.#diskDelayMs() + readMs, () => this.#begin(snapshot));
     };
     this.#later(options.delayMs.low, step);
   }

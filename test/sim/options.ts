@@ -42,8 +42,8 @@ export interface SimOptions {
   readonly engineFaultPerMille: number;
   readonly requestEveryMs: number;
   /**
-   * A piece of a snapshot takes up to so much more, and some nodes keep more of their log than others: the one may
-   * still send what another has only a snapshot of.
+   * A snapshot that was fetched takes up to so much longer to be read, and some nodes keep more of their log than
+   * others: the one may still send what another has only a snapshot of.
    */
   readonly fetchMs: number;
   /** Moments that chance brings about too seldom: `rare-faults.ts`. */
@@ -132,18 +132,23 @@ export function drawOptions(seed: number): SimOptions {
     clockDriftPerMille: rate(400, 50),
     engineFaultPerMille: rate(300, 200),
     requestEveryMs: prng.pick([15, 60, 250, 1_000]),
-    fetchMs: rate(150, 500),
+    fetchMs: rate(150, 5_000),
     rareEveryMs: maybe(300, 1_000, 5_000),
   };
-  return options.rareEveryMs === null ? options : applySlowly(prng, options);
+  return options.rareEveryMs === null ? options : slowDown(prng, options);
 }
 
-/** Some of what is rare needs a node that knows what is committed and has not applied it. */
-function applySlowly(prng: Prng, options: SimOptions): SimOptions {
-  if (prng.chance(600)) return options;
-  const raft = { ...options.logBounds.raft, maxApply: 1 };
-  const logBounds = { ...options.logBounds, raft };
-  return { ...options, applyMs: prng.between(100, 1_000), logBounds };
+/** Some of what is rare needs a node that applies slowly, or one that takes its time over a snapshot. */
+function slowDown(prng: Prng, options: SimOptions): SimOptions {
+  const { logBounds } = options;
+  const raft = { ...logBounds.raft, maxApply: 1 };
+  const applying = {
+    ...options,
+    applyMs: prng.between(100, 1_000),
+    logBounds: { ...logBounds, raft },
+  };
+  const fetching = { ...options, fetchMs: prng.between(1_000, 10_000) };
+  return prng.pick([options, applying, fetching]);
 }
 
 /** The names of the faults that a run has switched on. */

@@ -40,12 +40,13 @@ export class RareFaults {
 
   /** After every turn of a node. */
   watch(host: Host): void {
-    const { rareEveryMs, applyMs, mixedLevels } = this.#world.options;
+    const { rareEveryMs, applyMs, fetchMs, mixedLevels } = this.#world.options;
     const raft = host.node?.replica.raft;
     if (rareEveryMs === null || raft === undefined) return;
     if (host.node?.isManager === true) {
       this.#watchLearners(host);
       if (mixedLevels) this.#watchLevel(host);
+      if (fetchMs > 0) this.#watchFetches(host);
     } else if (applyMs > 0 && raft.appliedIndex < raft.commitIndex) {
       this.#choose(host);
     }
@@ -91,6 +92,31 @@ export class RareFaults {
     if (change === undefined || !this.#isNews(`change/${change.index}/${host.id}`)) return;
     this.#world.count("slow successor");
     this.#manager()?.request({ kind: "transfer", node: host.id }, 5_000, () => {});
+  }
+
+  /** A node fetches a snapshot, and leadership goes to one that still has the log it needs: that may be faster. */
+  #watchFetches(manager: Host): void {
+    const world = this.#world;
+    const { term, base } = manager.node?.replica.raft ?? { term: 0, base: { index: 0 } };
+    const fetching = world.running().find(({ node }) => {
+      const { raftId = 0, raft } = node?.replica ?? {};
+      const isAsked = manager.node?.replica.raft.progressOf(raftId)?.state === "snapshot";
+      return isAsked && raft !== undefined && raft.lastIndex < base.index;
+    });
+    const next = (fetching?.node?.replica.raft.lastIndex ?? -1) + 1;
+    if (next === 0 || fetching === undefined) return;
+    const longer = world
+      .running()
+      .find(
+        ({ node }) =>
+          node !== null && node !== fetching.node && node.replica.raft.base.index < next,
+      );
+    if (longer === undefined || !this.#isNews(`fetch/${fetching.id}/${term}`)) return;
+    world.count("longer log");
+    // Once the snapshot is offered and fetched.
+    this.#soon(AUTOPILOT_MS, () => {
+      manager.request({ kind: "transfer", node: longer.id }, 5_000, () => {});
+    });
   }
 
   /** All nodes of the lowest level are upgraded, one after the other. */
