@@ -190,8 +190,24 @@ export class Faults {
     const world = this.#world;
     if (this.#removals > 0) return;
     const hosts = this.#prng.shuffle([...world.hosts.values()]);
-    const host = hosts.find((candidate) => this.mayWipe(candidate));
+    const host = hosts.find(
+      (candidate) => this.mayWipe(candidate) && !this.#isAnswering(candidate),
+    );
     if (host !== undefined) world.wipe(host);
+  }
+
+  /**
+   * Whether its word that it is here may be on its way to an only voter, that makes a voter of it then: no rule could
+   * bear that loss. Where rare faults wipe learners, they do it in time, and there are more such clusters.
+   */
+  #isAnswering({ disk }: Host): boolean {
+    const { hosts, options } = this.#world;
+    const raftId = disk.durable.identity?.raftId ?? 0;
+    if (options.rareEveryMs === null) return false;
+    return [...hosts.values()].some(({ node }) => {
+      const { voters = [], learners = [] } = node?.replica.membership ?? {};
+      return voters.length === 1 && learners.includes(raftId);
+    });
   }
 
   /** Whether consensus can bear the loss of this disk now, and of no other. */
