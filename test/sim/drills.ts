@@ -3,6 +3,7 @@ import type { Prng } from "../../lib/prng.ts";
 import type { Host } from "./host.ts";
 import type { Drill } from "./options.ts";
 import type { Registers } from "./registers.ts";
+import { strand } from "./strand.ts";
 import { Violation } from "./violation.ts";
 import type { World } from "./world.ts";
 
@@ -108,6 +109,12 @@ export class Drills {
         // All begin again at the same moment, in step: only chance lets one of them stand first.
         for (const host of world.running()) world.crash(host, drill, 1_000);
         return;
+      case "the manager falls with entries that one slow disk alone has": {
+        const ask = (): void => this.#ask([manager]);
+        if (strand(world, this.#prng, manager, ask, () => true))
+          this.#goesOn(drill, others, others);
+        return;
+      }
     }
   }
 

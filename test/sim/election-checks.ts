@@ -17,6 +17,8 @@ interface Before {
   readonly term: number;
   readonly role: string;
   readonly lastIndex: number;
+  readonly commit: number;
+  readonly applied: number;
   readonly membership: Membership;
 }
 
@@ -51,7 +53,7 @@ export class ElectionChecks {
       checkPreVote(host, raft, request, effects);
     }
     const stands = raft.role === "candidate" || raft.role === "pre-candidate";
-    if (stands && before.role === "follower") checkMayStand(host, raft);
+    if (stands && before.role === "follower") checkMayStand(host, raft, before);
     if (raft.role !== "leader") return;
     const known = this.#leaders.get(raft.term);
     if (known !== undefined && known !== raftId) {
@@ -220,8 +222,9 @@ function checkPreVote(host: Host, raft: Raft, m: Request, effects: readonly Effe
 }
 
 /** Who has not applied a committed change may count a quorum of members that are none any more. */
-function checkMayStand(host: Host, raft: Raft): void {
-  const open = raft.entriesFrom(raft.appliedIndex + 1);
+function checkMayStand(host: Host, raft: Raft, before: Before): void {
+  // Applying comes last in a turn, and who stands commits nothing.
+  const open = raft.entriesFrom(Math.max(before.applied, raft.base.index) + 1);
   const change = open.find(({ kind, index }) => kind === "conf" && index <= raft.commitIndex);
   if (change === undefined) return;
   const text = `${host.id} stands with the change ${change.index} committed and not applied`;

@@ -4,7 +4,7 @@ import type { Request } from "../../node/core/request.ts";
 import type { Host } from "./host.ts";
 import type { World } from "./world.ts";
 
-const HOSTS_MAX = 9;
+export const HOSTS_MAX = 9;
 
 /** What befalls the cluster, each at its own mean distance; a seed switches a random part of it off. */
 export class Faults {
@@ -188,11 +188,32 @@ export class Faults {
    */
   #wipeOne(): void {
     const world = this.#world;
-    // A removal that was asked for may be done at any time: the two together could be more than a quorum bears.
     if (this.#removals > 0) return;
     const hosts = this.#prng.shuffle([...world.hosts.values()]);
-    const host = hosts.find((candidate) => this.#isBearable(candidate));
+    const host = hosts.find(
+      (candidate) => this.mayWipe(candidate) && !this.#isAnswering(candidate),
+    );
     if (host !== undefined) world.wipe(host);
+  }
+
+  /**
+   * Whether its word that it is here may be on its way to an only voter, that makes a voter of it then: no rule could
+   * bear that loss. Where rare faults wipe learners, they do it in time, and there are more such clusters.
+   */
+  #isAnswering({ disk }: Host): boolean {
+    const { hosts, options } = this.#world;
+    const raftId = disk.durable.identity?.raftId ?? 0;
+    if (options.rareEveryMs === null) return false;
+    return [...hosts.values()].some(({ node }) => {
+      const { voters = [], learners = [] } = node?.replica.membership ?? {};
+      return voters.length === 1 && learners.includes(raftId);
+    });
+  }
+
+  /** Whether consensus can bear the loss of this disk now, and of no other. */
+  mayWipe(host: Host): boolean {
+    // A removal that was asked for may be done at any time: the two together could be more than a quorum bears.
+    return this.#removals === 0 && this.#isBearable(host);
   }
 
   #isBearable(host: Host): boolean {

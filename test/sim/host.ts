@@ -22,6 +22,8 @@ import type { SimOptions } from "./options.ts";
 
 /** A snapshot travels in pieces of this size: small, so that a fetch can be cut off in the midst. */
 const PIECE_BYTES = 700;
+/** What some nodes keep of their log beyond what others do. */
+const KEEP_MORE = 200;
 
 export interface HostWorld {
   readonly queue: EventQueue;
@@ -106,7 +108,7 @@ export class Host {
       identity,
       facts: this.facts,
       orchVersion: "sim",
-      logBounds: this.#world.options.logBounds,
+      logBounds: this.#drawBounds(),
       replaceAfterMs: this.#world.options.replaceAfterMs,
     };
     this.node = new Node(config, image, this.disk.readState(), this.#prng.fork(), this.now());
@@ -128,6 +130,12 @@ export class Host {
       }
     });
     this.#tickLater(life);
+  }
+
+  #drawBounds(): SimOptions["logBounds"] {
+    const { fetchMs, logBounds } = this.#world.options;
+    if (fetchMs === 0 || this.#prng.chance(500)) return logBounds;
+    return { ...logBounds, keepEntries: logBounds.keepEntries + KEEP_MORE };
   }
 
   #fate(): StepFate {
@@ -353,7 +361,9 @@ export class Host {
         return;
       }
       this.disk.keep(snapshot);
-      this.#later(this.#diskDelayMs(), () => this.#begin(snapshot));
+      const isSlow = options.fetchMs > 0 && this.#world.faultsOn;
+      const readMs = isSlow ? this.#prng.below(options.fetchMs) : 0;
+      this.#later(this.#diskDelayMs() + readMs, () => this.#begin(snapshot));
     };
     this.#later(options.delayMs.low, step);
   }

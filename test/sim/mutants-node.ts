@@ -71,6 +71,13 @@ export const NODE_MUTANTS: readonly Mutant[] = [
   },
   {
     item: 24,
+    name: "new voters are sworn in without an answer",
+    file: "node/core/pilot.ts",
+    find: "if (isHere && committedIndex(outcome.membership, answered) >= question.round) return true;",
+    replace: "if (question.round > 0) return true;",
+  },
+  {
+    item: 24,
     name: "an even number of voters is wanted",
     file: "node/core/pilot-survey.ts",
     find: "if (nodes < 3) return 1;",

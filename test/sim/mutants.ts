@@ -71,6 +71,19 @@ function hunt(folder: string, from: number, seeds: number): Promise<Found> {
   });
 }
 
+/** Until a seed breaks that holds without the bug: what is wrong with the sources anyhow finds nothing. */
+async function huntBug(folder: string, from: number, seeds: number): Promise<Found> {
+  let seconds = 0;
+  for (let tried = 0; ;) {
+    const found = await hunt(folder, from + tried, seeds - tried);
+    seconds += found.seconds;
+    if (found.seeds === null) return { ...found, seconds };
+    tried += found.seeds;
+    const without = await hunt(".", from + tried - 1, 1);
+    if (without.seeds === null) return { ...found, seeds: tried, seconds };
+  }
+}
+
 async function judge(mutant: Mutant, starts: number, seeds: number): Promise<Verdict> {
   const folder = plant(mutant);
   if (folder === null) {
@@ -81,7 +94,7 @@ async function judge(mutant: Mutant, starts: number, seeds: number): Promise<Ver
     const found: Found[] = [];
     for (let i = 0; i < starts; i++) {
       const most = mutant.unfound === undefined ? seeds : Math.min(seeds, UNFOUND_SEEDS);
-      found.push(await hunt(folder, 1 + i * START_DISTANCE, most));
+      found.push(await huntBug(folder, 1 + i * START_DISTANCE, most));
       // Missed once is missed, and once is enough where nothing is to be found.
       if (found.at(-1)?.seeds === null) break;
     }

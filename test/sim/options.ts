@@ -41,6 +41,13 @@ export interface SimOptions {
   /** Engine steps in a thousand that fail, and would succeed when repeated. */
   readonly engineFaultPerMille: number;
   readonly requestEveryMs: number;
+  /**
+   * A snapshot that was fetched takes up to so much longer to be read, and some nodes keep more of their log than
+   * others: the one may still send what another has only a snapshot of.
+   */
+  readonly fetchMs: number;
+  /** Moments that chance brings about too seldom: `rare-faults.ts`. */
+  readonly rareEveryMs: number | null;
 }
 
 /** One thing that goes wrong in a cluster that is well, and what must follow from it: `drills.ts`. */
@@ -55,6 +62,7 @@ export const DRILLS = [
   "the manager hands over to a voter that is away",
   "the manager hands over to a voter that is mute",
   "power loss",
+  "the manager falls with entries that one slow disk alone has",
 ] as const;
 
 export type Drill = (typeof DRILLS)[number];
@@ -95,7 +103,7 @@ export function drawOptions(seed: number): SimOptions {
   const syncHigh = prng.pick([1, 5, 30, 200]);
   // Every message and every sync takes the same time: what is done in step stays in step.
   const isEven = prng.chance(250);
-  return {
+  const options: SimOptions = {
     seed,
     nodes: prng.pick([1, 2, 3, 3, 3, 4, 5, 7, 9]),
     safetyMs: prng.between(10_000, 30_000),
@@ -124,7 +132,23 @@ export function drawOptions(seed: number): SimOptions {
     clockDriftPerMille: rate(400, 50),
     engineFaultPerMille: rate(300, 200),
     requestEveryMs: prng.pick([15, 60, 250, 1_000]),
+    fetchMs: rate(150, 5_000),
+    rareEveryMs: maybe(300, 1_000, 5_000),
   };
+  return options.rareEveryMs === null ? options : slowDown(prng, options);
+}
+
+/** Some of what is rare needs a node that applies slowly, or one that takes its time over a snapshot. */
+function slowDown(prng: Prng, options: SimOptions): SimOptions {
+  const { logBounds } = options;
+  const raft = { ...logBounds.raft, maxApply: 1 };
+  const applying = {
+    ...options,
+    applyMs: prng.between(100, 1_000),
+    logBounds: { ...logBounds, raft },
+  };
+  const fetching = { ...options, fetchMs: prng.between(1_000, 10_000) };
+  return prng.pick([options, applying, fetching]);
 }
 
 /** The names of the faults that a run has switched on. */
@@ -141,6 +165,7 @@ export function faultsOf(options: SimOptions): string[] {
     ["join or leave", options.churnEveryMs !== null],
     ["transfer", options.transferEveryMs !== null],
     ["leader in trouble", options.leaderEveryMs !== null],
+    ["stranded entries", options.rareEveryMs !== null],
     ["loss", options.lossPerMille > 0],
     ["repetition", options.repeatPerMille > 0],
     ["reordering", options.reorderPerMille > 0],

@@ -13,6 +13,8 @@ const SINCE = {
   applyMs: 0,
   leaderEveryMs: null,
   drill: null,
+  fetchMs: 0,
+  rareEveryMs: null,
 } as const;
 
 /**
@@ -171,6 +173,8 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 0,
       engineFaultPerMille: 0,
       requestEveryMs: 60,
+      fetchMs: 0,
+      rareEveryMs: null,
     },
   },
   {
@@ -217,6 +221,8 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 0,
       engineFaultPerMille: 0,
       requestEveryMs: 250,
+      fetchMs: 0,
+      rareEveryMs: null,
     },
   },
   {
@@ -263,6 +269,8 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 37,
       engineFaultPerMille: 0,
       requestEveryMs: 60,
+      fetchMs: 0,
+      rareEveryMs: null,
     },
   },
   {
@@ -308,6 +316,8 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 31,
       engineFaultPerMille: 23,
       requestEveryMs: 60,
+      fetchMs: 0,
+      rareEveryMs: null,
     },
   },
   {
@@ -354,6 +364,62 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       clockDriftPerMille: 30,
       engineFaultPerMille: 0,
       requestEveryMs: 1000,
+      fetchMs: 0,
+      rareEveryMs: null,
+    },
+  },
+  {
+    found:
+      "a manager that gave up in a turn asked followers in the same turn, and ended with an assertion",
+    options: {
+      seed: 200333,
+      nodes: 7,
+      safetyMs: 17023,
+      livenessMs: 240000,
+      crashEveryMs: 7852,
+      pauseEveryMs: null,
+      cutEveryMs: 1520,
+      stallEveryMs: null,
+      containerCrashEveryMs: null,
+      breakEveryMs: null,
+      syncErrorEveryMs: null,
+      wipeEveryMs: null,
+      churnEveryMs: 2270,
+      transferEveryMs: null,
+      mixedLevels: false,
+      replaceAfterMs: 10000,
+      logBounds: {
+        snapshotEntries: 5,
+        keepEntries: 0,
+        raft: {
+          maxMessageBytes: 10000,
+          maxInflight: 20,
+          maxInflightBytes: 1000,
+          maxUncommittedBytes: 1000,
+          maxApply: 1,
+          maxApplyBytes: 5000,
+          maxApplyLag: 20,
+        },
+      },
+      applyMs: 0,
+      leaderEveryMs: null,
+      drill: "power loss",
+      lossPerMille: 0,
+      repeatPerMille: 81,
+      reorderPerMille: 160,
+      delayMs: {
+        low: 1,
+        high: 50,
+      },
+      syncMs: {
+        low: 1,
+        high: 1,
+      },
+      clockDriftPerMille: 39,
+      engineFaultPerMille: 0,
+      requestEveryMs: 250,
+      fetchMs: 0,
+      rareEveryMs: null,
     },
   },
   {

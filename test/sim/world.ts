@@ -11,6 +11,7 @@ import { Drills } from "./drills.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { SimDisk } from "./disk.ts";
 import { Faults } from "./faults.ts";
+import { RareFaults } from "./rare-faults.ts";
 import { Host, type HostWorld } from "./host.ts";
 import { NO_WRITE } from "../../node/storage.ts";
 import { SimNetwork } from "./network.ts";
@@ -47,6 +48,7 @@ export class World implements HostWorld {
   readonly #workload: Workload;
   readonly #registers: Registers;
   readonly #storm: Faults;
+  readonly #rare: RareFaults;
   readonly #drills: Drills;
   /** Disks that are gone. */
   readonly #lost: SimDisk[] = [];
@@ -67,6 +69,7 @@ export class World implements HostWorld {
     this.#workload = new Workload(this.#prng.fork(), () => this.#registers.areMade);
     this.#registers = new Registers(this.#prng.fork(), options.repeatPerMille === 0);
     this.#storm = new Faults(this, this.#prng.fork());
+    this.#rare = new RareFaults(this, new Prng(options.seed ^ 0x7a7e), this.#storm);
     this.#drills = new Drills(this, this.#prng.fork(), this.#registers);
   }
 
@@ -74,6 +77,7 @@ export class World implements HostWorld {
   run(): RunResult {
     this.#founding();
     this.#storm.begin();
+    this.#rare.begin();
     this.#askLater();
     this.until(START_MS + this.options.safetyMs);
     this.#heal();
@@ -105,7 +109,9 @@ export class World implements HostWorld {
     this.#events += events.length;
     for (const event of events) this.#note(host.id, event, effects);
     this.#checkers.handled(host, events, effects);
-    if (this.faultsOn) this.#storm.watch(host);
+    if (!this.faultsOn) return;
+    this.#storm.watch(host);
+    this.#rare.watch(host);
   }
 
   #note(id: NodeId, event: Event, effects: readonly Effect[]): void {
@@ -198,11 +204,15 @@ export class World implements HostWorld {
     this.queue.after(6_000, () => settle(null));
   }
 
-  /** One more machine wants to join. */
-  grow(): void {
+  /** One more machine wants to join, of any feature level or this one. */
+  grow(featureLevel: number | null = null): void {
     this.#grown += 1;
     const id = nodeId(`node-${this.#grown}`);
-    const host = new Host(this, this.#prng.fork(), id, this.#facts(this.#grown));
+    const facts = this.#facts(this.#grown);
+    const host = new Host(this, this.#prng.fork(), id, {
+      ...facts,
+      featureLevel: featureLevel ?? facts.featureLevel,
+    });
     this.hosts.set(id, host);
     this.say(`${id} is new`);
     this.#join(host, 0);
@@ -268,15 +278,19 @@ export class World implements HostWorld {
     this.queue.after(this.#prng.between(1, 2 * this.options.requestEveryMs), () => {
       if (!this.faultsOn) return;
       const up = this.running();
-      if (up.length > 0) {
-        const source = this.#prng.chance(500) ? this.#workload : this.#registers;
-        const { request, done } = source.next();
-        // Some users have no patience, and are told what may have become of their write.
-        const mostMs = this.#prng.chance(300) ? 1_500 : 10_000;
-        this.#prng.pick(up).request(request, this.#prng.between(300, mostMs), done);
-      }
+      if (up.length > 0) this.ask(null);
       this.#askLater();
     });
+  }
+
+  /** What a user wants, of one that runs; null: of any. */
+  ask(asked: Host | null): void {
+    const source = this.#prng.chance(500) ? this.#workload : this.#registers;
+    const { request, done } = source.next();
+    // Some users have no patience, and are told what may have become of their write.
+    const mostMs = this.#prng.chance(300) ? 1_500 : 10_000;
+    const host = asked ?? this.#prng.pick(this.running());
+    host.request(request, this.#prng.between(300, mostMs), done);
   }
 
   #heal(): void {
