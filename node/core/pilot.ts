@@ -50,8 +50,6 @@ export class Pilot {
   }
 
   tick(now: Millis): void {
-    // It may have given up in this very turn, and has no followers to ask any more.
-    if (this.#context.replica.raft.role !== "leader") return;
     const sinceMs = now - this.#lastMs;
     if (sinceMs < AUTOPILOT_MS && this.#asked === null) return;
     this.#lastMs = now;
