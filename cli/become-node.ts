@@ -4,12 +4,6 @@ import { fileURLToPath } from "node:url";
 /** The commands of `orch node` that run a node; node/main.ts reads their flags. */
 const NODE_COMMANDS: readonly string[] = ["init", "join", "start"];
 
-/**
- * A node allocates little at a time: with a small young generation it is tens of MiB smaller when idle, and
- * its collections are shorter.
- */
-export const SMALL_HEAP: readonly string[] = ["--max-semi-space-size=2"];
-
 export function isNodeCommand(word: string | undefined): boolean {
   return word !== undefined && NODE_COMMANDS.includes(word);
 }
@@ -32,7 +26,7 @@ export function becomeNode(words: readonly string[]): never {
     throw new Error("this Node has no process.execve; start orch with bin/orch");
   return execve(
     process.execPath,
-    [process.execPath, ...process.execArgv, ...SMALL_HEAP, program, ...words],
+    [process.execPath, ...process.execArgv, program, ...words],
     process.env,
   );
 }

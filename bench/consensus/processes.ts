@@ -32,16 +32,10 @@ export class Processes {
   }
 
   /** A module of the bench in a process of its own, once it has said its first message. */
-  async fork<First>(
-    module: string,
-    words: readonly string[],
-    log: string,
-    flags: readonly string[] = [],
-  ): Promise<Forked<First>> {
+  async fork<First>(module: string, words: readonly string[], log: string): Promise<Forked<First>> {
     const fd = openSync(join(this.folder, log), "a");
     const child = fork(join(import.meta.dirname, module), words, {
       stdio: ["ignore", fd, fd, "ipc"],
-      execArgv: [...process.execArgv, ...flags],
     });
     closeSync(fd);
     this.#keep(child, log);

@@ -2,7 +2,6 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { SMALL_HEAP } from "../../cli/become-node.ts";
 import type { Target } from "./lane.ts";
 import type { Door, NodeArguments, NodeStatus } from "./messages.ts";
 import { type Child, freePort, type Processes, until } from "./processes.ts";
@@ -33,8 +32,7 @@ export async function startOrch(processes: Processes): Promise<System> {
     const port = await freePort();
     const name = `orch-${number}`;
     const told: NodeArguments = { name, dataDir: `${processes.folder}/${name}`, port, join: entry };
-    const words = [JSON.stringify(told)];
-    const { child, pid } = await processes.fork("node.ts", words, `${name}.log`, SMALL_HEAP);
+    const { child, pid } = await processes.fork("node.ts", [JSON.stringify(told)], `${name}.log`);
     nodes.push(child);
     pids.push(pid);
     peerPorts.push(port);

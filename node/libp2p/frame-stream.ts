@@ -98,7 +98,7 @@ export class FrameStream {
     if (payload.byteLength > 0) this.#out.append(payload);
     if (this.#flushing) return;
     this.#flushing = true;
-    setImmediate(() => void this.#flush());
+    process.nextTick(() => void this.#flush());
   }
 
   async #flush(): Promise<void> {
