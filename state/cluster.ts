@@ -56,9 +56,9 @@ export interface StateEvent {
   readonly message: string;
 }
 
-/** The first command that came with an idempotency key, as a digest, and what became of it. */
+/** The first command that came with an idempotency key, as a hash, and what became of it. */
 export interface Answer {
-  readonly command: string;
+  readonly command: number;
   readonly outcome: Outcome;
   /** The log index at which it was given. */
   readonly index: Index;
@@ -81,8 +81,9 @@ export const MAX_KEYS = 30_000;
 export class ClusterState {
   readonly #tables: Tables;
   readonly #answers: Map<string, Answer>;
-  /** The keys of the answers in a ring, with their log indices, so that the oldest is found at once. */
-  readonly #keys: { readonly key: string; readonly index: Index }[];
+  /** The keys of the answers in a ring, so that the oldest is found at once, and their log indices. */
+  readonly #keys: string[];
+  readonly #keyIndexes: Index[];
   #nextKey: number;
   #lastIndex: Index;
 
@@ -94,7 +95,8 @@ export class ClusterState {
   ) {
     this.#tables = tables;
     this.#answers = answers;
-    this.#keys = [...answers].map(([key, { index }]) => ({ key, index }));
+    this.#keys = [...answers.keys()];
+    this.#keyIndexes = [...answers.values()].map(({ index }) => index);
     this.#nextKey = answers.size % MAX_KEYS;
     this.#lastIndex = lastIndex;
   }
@@ -186,7 +188,7 @@ export class ClusterState {
    */
   answered(key: string, command: Command): Outcome | undefined {
     const known = this.#answers.get(key);
-    if (known === undefined || known.command === digestOf(command)) return known?.outcome;
+    if (known === undefined || known.command === hashOf(command)) return known?.outcome;
     return {
       kind: "refused",
       fault: fault(
@@ -233,17 +235,18 @@ export class ClusterState {
   }
 
   #remember(key: string, command: Command, outcome: Outcome, index: Index): void {
-    this.#answers.set(key, { command: digestOf(command), outcome, index });
+    this.#answers.set(key, { command: hashOf(command), outcome, index });
     // Not the wording of a refusal: it may differ between versions of orch.
     const gist = outcome.kind === "done" ? `${outcome.version}` : outcome.fault.code;
     this.#tables.hash.add(`${key} ${outcome.kind} ${gist}`);
     // Not by asking the map for its first key: it walks over all that were deleted before.
     const oldest = this.#keys[this.#nextKey];
     if (oldest !== undefined) {
-      this.#tables.forgottenIndex = oldest.index;
-      this.#answers.delete(oldest.key);
+      this.#tables.forgottenIndex = this.#keyIndexes[this.#nextKey] ?? index;
+      this.#answers.delete(oldest);
     }
-    this.#keys[this.#nextKey] = { key, index };
+    this.#keys[this.#nextKey] = key;
+    this.#keyIndexes[this.#nextKey] = index;
     this.#nextKey = (this.#nextKey + 1) % MAX_KEYS;
   }
 }
@@ -258,10 +261,10 @@ function forgottenFault(key: string | null): Fault {
   );
 }
 
-function digestOf(command: Command): string {
+function hashOf(command: Command): number {
   const hash = new RollingHash();
   hash.add(JSON.stringify(command));
-  return hash.digest();
+  return hash.number();
 }
 
 function dispatch(tables: Tables, command: Command, change: Change): Outcome {

@@ -146,7 +146,7 @@ export function checkScalars(
 }
 
 export function checkAnswer(value: unknown): asserts value is Answer {
-  checkOutline(value, { command: "text", outcome: "object", index: "integer" }, "an answer");
+  checkOutline(value, { command: "integer", outcome: "object", index: "integer" }, "an answer");
   const { outcome } = value;
   check(isObject(outcome), "an outcome is no object");
   if (outcome["kind"] === "done") {
