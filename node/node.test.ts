@@ -207,6 +207,26 @@ describe("a node that joins", () => {
     world.pass(SESSION_GRACE_MS - TICK_MS);
     expect(a.node.replica.state.nodes.get(b.id)).toMatchObject({ liveness: "ready", raftId: 3 });
   });
+
+  it("with a log whose raft id was given up since, is told that it is no member", () => {
+    const { world, a } = World.founded();
+    const b = world.join("b", a);
+    b.isUp = false;
+    a.deliver({ kind: "peer-lost", peer: b.id });
+    world.pass(60_000);
+    a.write({ kind: "node-admit", node: b.id, facts: b.facts }, "join-b-again");
+    world.pass(60_000);
+    expect(a.node.replica.state.isRetired(2)).toBe(true);
+    b.isUp = true;
+    a.deliver({ kind: "peer-up", peer: b.id });
+    world.pass(5_000);
+    expect(b.others).toContainEqual(
+      expect.objectContaining({
+        kind: "stop",
+        fault: expect.objectContaining({ code: "removed" }),
+      }),
+    );
+  });
 });
 
 /** The number of the session that the node opened last. */
@@ -293,7 +313,8 @@ describe("a cluster of three", () => {
   it("points those who ask the wrong node at the manager", () => {
     const { world, a, b, c } = three();
     world.pass(1000);
-    world.send(c.id, b.id, { kind: "session-open", session: 9, facts: c.facts, reports: [] });
+    const open = { kind: "session-open", session: 9, facts: c.facts, reports: [] } as const;
+    world.send(c.id, b.id, { ...open, raftId: 3 });
     world.send(c.id, b.id, {
       kind: "forward",
       id: 99,
@@ -325,6 +346,7 @@ describe("a cluster of three", () => {
     world.send(idOf("x"), a.id, {
       kind: "session-open",
       session: 1,
+      raftId: 9,
       facts: nodeFacts("x"),
       reports: [],
     });

@@ -81,6 +81,7 @@ export class Node {
     });
     this.#early = new EarlyRequests(send);
     this.#session = new SessionClient({
+      raftId: identity.raftId,
       facts: config.facts,
       reports: () => this.#worker.reports(),
       send,
@@ -303,16 +304,18 @@ export class Node {
     if (!isOurs || (member !== undefined && message.from < member.raftId)) return;
     // Nor under another's.
     if (!this.#roster.maySpeakAs(from, message.from)) return;
-    // One that Raft still counts is heard: else the entry that removes it there might never be committed.
-    if (
-      !isMember(this.#replica.membership, message.from) &&
-      this.#replica.state.isRetired(message.from)
-    ) {
+    if (this.#hasLost(message.from)) {
       this.#send(from, { kind: "removed", raftId: message.from });
       return;
     }
     this.#roster.heard(message.from, from);
     this.#replica.raft.step(message);
+  }
+
+  /** Whether no node has this number any more. One that Raft still counts is heard: its removal has to be committed. */
+  #hasLost(raftId: number): boolean {
+    const { membership, state } = this.#replica;
+    return !isMember(membership, raftId) && state.isRetired(raftId);
   }
 
   #forward(asked: Asked): void {
@@ -331,6 +334,8 @@ export class Node {
       const leader = this.#leader();
       const hint = leader === null ? null : (this.#roster.find(leader) ?? null);
       this.#send(from, { kind: "session-refused", session: m.session, manager: hint });
+    } else if (m.kind === "session-open" && this.#hasLost(m.raftId)) {
+      this.#send(from, { kind: "removed", raftId: m.raftId });
     } else if (m.kind === "session-open") {
       manager.opened(from, m.session, m.facts, m.reports, this.#now);
     } else if (m.kind === "session-beat") {

@@ -217,7 +217,7 @@ const session = count;
 export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z.discriminatedUnion(
   "kind",
   [
-    z.object({ kind: z.literal("session-open"), session, facts, reports }),
+    z.object({ kind: z.literal("session-open"), session, raftId: z.int().min(1), facts, reports }),
     z.object({ kind: z.literal("session-refused"), session, manager: memberShape.nullable() }),
     z.object({ kind: z.literal("session-removed"), session, left: z.boolean() }),
     z.object({ kind: z.literal("removed"), raftId: z.int().min(1) }),

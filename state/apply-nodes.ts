@@ -18,6 +18,11 @@ export function applyAdmit(tables: Tables, command: Of<"node-admit">, change: Ch
   const { facts } = command;
   if (facts.featureLevel < tables.featureLevel) return refuseOld(facts, tables.featureLevel);
   const old = tables.nodes.get(command.node);
+  // It was asked before the last admission was done, perhaps by an earlier process of the joiner, and came late: who
+  // was told of that one would lose the id that it was given.
+  if (old !== undefined && change.since !== null && change.since < old.admittedIndex) {
+    return refuseLate(old);
+  }
   const node: NodeRecord = {
     ...facts,
     name: freeName(tables, facts.name, command.node),
@@ -26,12 +31,19 @@ export function applyAdmit(tables: Tables, command: Of<"node-admit">, change: Ch
     liveness: "ready",
     leaving: false,
     joinedAtMs: old?.joinedAtMs ?? change.timeMs,
+    admittedIndex: change.index,
     modifiedIndex: change.index,
   };
   const message =
     old === undefined ? "joined" : `joined again under a new raft id (it was ${old.raftId})`;
   tables.putNode(node, change, `${node.name} ${message}`);
   return CHANGED;
+}
+
+function refuseLate({ id, name }: NodeRecord): Outcome {
+  const message = `node ${name} was admitted while this admission was under way`;
+  const hint = "If it does not run by now, join again.";
+  return { kind: "refused", fault: fault("conflict", message, hint, { node: id }) };
 }
 
 function refuseOld(facts: NodeFacts, level: number): Outcome {
@@ -45,10 +57,10 @@ function refuseOld(facts: NodeFacts, level: number): Outcome {
 export function applyFacts(tables: Tables, command: Of<"node-facts">, change: Change): Outcome {
   const old = tables.nodes.get(command.node);
   if (old === undefined) return noSuchNode(command.node);
-  const { id, raftId, liveness, leaving, joinedAtMs, modifiedIndex } = old;
+  const { id, raftId, liveness, leaving, joinedAtMs, admittedIndex, modifiedIndex } = old;
   const name = freeName(tables, command.facts.name, id);
   const facts: NodeFacts = { ...command.facts, name };
-  const record = { id, raftId, liveness, leaving, joinedAtMs, modifiedIndex };
+  const record = { id, raftId, liveness, leaving, joinedAtMs, admittedIndex, modifiedIndex };
   const next: NodeRecord = { ...facts, ...record };
   if (same(old, next)) return UNCHANGED;
   const renamed = old.name === name ? "" : ` (it was named ${old.name})`;

@@ -228,7 +228,7 @@ export class ClusterState {
     if (since !== null && since < this.#tables.forgottenIndex) {
       return { outcome: { kind: "refused", fault: forgottenFault(envelope.key) }, events: [] };
     }
-    const change: Change = { index, timeMs: envelope.timeMs, events: [] };
+    const change: Change = { index, since, timeMs: envelope.timeMs, events: [] };
     const outcome = dispatch(this.#tables, envelope.command, change);
     if (envelope.key !== null) this.#remember(envelope.key, envelope.command, outcome, index);
     return { outcome, events: change.events };

@@ -109,6 +109,23 @@ describe("a node that leaves", () => {
   });
 });
 
+describe("an admission that comes late", () => {
+  const command = { kind: "node-admit", node: idOf("a"), facts: nodeFacts("a") } as const;
+
+  it("takes nothing from the one that was done since it was asked", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    const { state } = cluster;
+    const admit = (index: number, since: number): string =>
+      code(state.apply(index, { command, timeMs: 0, key: `k${index}`, since }).outcome);
+    expect(admit(2, 0), "asked before index 1").toBe("conflict");
+    expect(state.nodes.get(idOf("a"))).toMatchObject({ raftId: 1, admittedIndex: 1 });
+    expect(admit(3, 1), "asked by whoever lost what it was given").toBe("done true null");
+    expect(state.nodes.get(idOf("a"))).toMatchObject({ raftId: 2, admittedIndex: 3 });
+    expect(state.isRetired(1)).toBe(true);
+  });
+});
+
 describe("a node that is removed", () => {
   it("is gone with its name and its raft id, which never comes again", () => {
     const cluster = running();

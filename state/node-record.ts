@@ -35,5 +35,7 @@ export interface NodeRecord extends NodeFacts {
   /** It was told to leave: it keeps its seat until it is removed, and gets no more tasks. */
   readonly leaving: boolean;
   readonly joinedAtMs: Millis;
+  /** The log index at which it was given its raft id. */
+  readonly admittedIndex: number;
   readonly modifiedIndex: number;
 }

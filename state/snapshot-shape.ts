@@ -52,6 +52,7 @@ const NODE: Outline<NodeRecord> = {
   raftId: "integer",
   liveness: "text",
   joinedAtMs: "integer",
+  admittedIndex: "integer",
   modifiedIndex: "integer",
 };
 

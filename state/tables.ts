@@ -11,6 +11,8 @@ import { TaskTable } from "./task-table.ts";
 /** Where a change stands in the log, and the events that it causes. */
 export interface Change {
   readonly index: Index;
+  /** The log index that the asker knew when it asked first; null for what the cluster itself decides. */
+  readonly since: Index | null;
   readonly timeMs: Millis;
   readonly events: StateEvent[];
 }

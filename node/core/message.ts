@@ -37,6 +37,7 @@ export type NodeMessage =
   | {
       readonly kind: "session-open";
       readonly session: number;
+      readonly raftId: number;
       readonly facts: NodeFacts;
       readonly reports: readonly TaskReport[];
     }

@@ -29,6 +29,7 @@ class Worker {
   current: TaskReport[] = [];
   #sent: { to: NodeId; message: NodeMessage }[] = [];
   readonly client = new SessionClient({
+    raftId: 3,
     facts: FACTS,
     reports: () => this.current,
     send: (to, message) => this.#sent.push({ to, message }),
@@ -105,7 +106,16 @@ describe("finding the manager", () => {
     worker.tick();
     const session = worker.now;
     expect(worker.sent()).toEqual([
-      { to: B, message: { kind: "session-open", session, facts: FACTS, reports: [report("t1")] } },
+      {
+        to: B,
+        message: {
+          kind: "session-open",
+          session,
+          raftId: 3,
+          facts: FACTS,
+          reports: [report("t1")],
+        },
+      },
     ]);
     expect(worker.client.manager).toBeNull();
   });

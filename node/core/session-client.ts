@@ -17,6 +17,7 @@ interface Batch {
 }
 
 export interface SessionClientContext {
+  readonly raftId: number;
   readonly facts: NodeFacts;
   /** The newest report of every task: what a session starts with. */
   readonly reports: () => readonly TaskReport[];
@@ -105,6 +106,7 @@ export class SessionClient {
     this.#context.send(manager, {
       kind: "session-open",
       session: this.#session,
+      raftId: this.#context.raftId,
       facts: this.#context.facts,
       reports,
     });
