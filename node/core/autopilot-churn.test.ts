@@ -127,7 +127,9 @@ class Cluster {
     }
     const { maxVoters } = this.#options;
     const config = { replaceAfterMs: REPLACE_AFTER_MS, maxVoters };
-    return { membership, candidates, leader, leaderSinceMs, lastChangeMs, config, nowMs };
+    const failedHeirs: readonly number[] = [];
+    const since = { leaderSinceMs, lastChangeMs, nowMs };
+    return { membership, candidates, leader, failedHeirs, config, ...since };
   }
 
   /** Time passes, a leader is found and asks. */

@@ -76,6 +76,9 @@ export const PLAN_STEPS = 500;
 /** The voters are reconsidered this often. */
 export const AUTOPILOT_MS = 500;
 
+/** A manager that is to leave, and to which no voter answers, tries again this often: meanwhile it takes writes. */
+export const HAND_OVER_EVERY_MS = 10_000;
+
 /** Voters at most: each one more makes every write wait for more disks, and five outlive two losses. */
 export const VOTERS_MAX = 5;
 

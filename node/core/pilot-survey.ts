@@ -41,6 +41,8 @@ export interface PilotInput {
   readonly leaderSinceMs: Millis;
   /** When this leader last proposed a change of the membership; null when it has not. */
   readonly lastChangeMs: Millis | null;
+  /** To whom this leader has tried to hand over in vain, the last one last. */
+  readonly failedHeirs: readonly RaftId[];
   readonly config: PilotConfig;
   readonly nowMs: Millis;
 }

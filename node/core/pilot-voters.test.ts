@@ -153,6 +153,20 @@ describe("a voter that leaves", () => {
       wanted: "transfer 4",
     },
     {
+      why: "leads, and the oldest did not take over: it hands over to another",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 1: leaving, 2: here(90_000), 3: here(80_000) }),
+      given: { failedHeirs: [2] },
+      wanted: "transfer 3",
+    },
+    {
+      why: "leads, and nobody took over: it begins again with the first",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(6, { 1: leaving, 2: here(90_000), 3: here(80_000) }),
+      given: { failedHeirs: [2, 3] },
+      wanted: "transfer 2",
+    },
+    {
       why: "leads, and another leaves: it hands over first",
       now: members([1, 2, 3], [4, 5]),
       known: nodes(6, { 1: leaving, 2: leaving }),

@@ -22,9 +22,12 @@ export function stepVoters(view: Survey): PilotStep | null {
 
 /** The leader goes: it hands over first, and its successor removes it. A leader that removes itself is heard by no one. */
 function handOver(view: Survey): PilotStep | null {
-  const { membership, leader } = view.input;
+  const { membership, leader, failedHeirs } = view.input;
   const heirs = view.stay.filter(({ alive }) => alive);
-  const to = heirs.filter(({ caughtUp }) => caughtUp).toSorted(byAge)[0];
+  const failed = ({ raftId }: Candidate): number => failedHeirs.lastIndexOf(raftId);
+  const to = heirs
+    .filter(({ caughtUp }) => caughtUp)
+    .toSorted((a, b) => failed(a) - failed(b) || byAge(a, b))[0];
   if (to !== undefined) {
     const leaves = view.leaderOut === null ? [] : [view.leaderOut];
     const reason = { tier: "voter", leaves, joins: [], target: view.target } as const;

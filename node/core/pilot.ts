@@ -1,11 +1,11 @@
 import { applyChange, type ConfChange, memberIds } from "../../consensus/membership.ts";
-import type { RaftId } from "../../consensus/message.ts";
+import { NONE, type RaftId } from "../../consensus/message.ts";
 import { committedIndex } from "../../consensus/quorum.ts";
 import type { Command } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import { isTerminal } from "../../state/task.ts";
 import { autopilot } from "./autopilot.ts";
-import { AUTOPILOT_MS, STALL_MS, TICK_MS, VOTERS_MAX } from "./defaults.ts";
+import { AUTOPILOT_MS, HAND_OVER_EVERY_MS, STALL_MS, TICK_MS, VOTERS_MAX } from "./defaults.ts";
 import { describeStep } from "./pilot-reason.ts";
 import type { Candidate } from "./pilot-survey.ts";
 import type { Replica } from "./replica.ts";
@@ -41,6 +41,8 @@ export class Pilot {
   #committed: number;
   #seen: Map<number, { readonly alive: boolean; readonly sinceMs: Millis }> = new Map();
   #asked: Question | null = null;
+  #failedHeirs: readonly RaftId[] = [];
+  #handedOverMs: Millis = 0;
 
   constructor(context: PilotContext, now: Millis) {
     this.#context = context;
@@ -60,7 +62,7 @@ export class Pilot {
     const { raft } = this.#context.replica;
     this.#committed = raft.commitIndex;
     // Raft may have stepped down in this very turn.
-    if (raft.role !== "leader" || raft.changePending) return;
+    if (raft.role !== "leader" || raft.changePending || raft.transferee !== NONE) return;
     this.#chooseVoters(candidates, asked, now);
     this.#letGo();
     this.#raiseLevel();
@@ -101,11 +103,17 @@ export class Pilot {
       leader: replica.raftId,
       leaderSinceMs: this.#leaderSinceMs,
       lastChangeMs: this.#lastChangeMs,
+      failedHeirs: this.#failedHeirs,
       config: { replaceAfterMs, maxVoters: VOTERS_MAX },
       nowMs: now,
     });
     if (step === null) return;
     if (step.kind === "transfer") {
+      // While it hands over no write is taken: once all have failed, it leads on for a while.
+      if (this.#failedHeirs.includes(step.to) && now - this.#handedOverMs < HAND_OVER_EVERY_MS)
+        return;
+      this.#handedOverMs = now;
+      this.#failedHeirs = [...this.#failedHeirs.filter((id) => id !== step.to), step.to];
       replica.raft.transfer(step.to);
     } else {
       if (!this.#isAnswered(step.change, asked)) return;
