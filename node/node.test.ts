@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { idOf, jobSpec, nodeFacts, serviceSpec } from "../test/fixtures/cluster.ts";
-import { AUDIT_ENTRIES, SESSION_BEAT_MS, SESSION_GRACE_MS, TICK_MS } from "./core/defaults.ts";
+import {
+  AUTOPILOT_MS,
+  AUDIT_ENTRIES,
+  SESSION_BEAT_MS,
+  SESSION_GRACE_MS,
+  TICK_MS,
+} from "./core/defaults.ts";
 import type { Response, UserCommand } from "./core/request.ts";
 import { type Machine, SECRET, World } from "./testing.ts";
 
@@ -226,6 +232,38 @@ describe("a node that joins", () => {
         fault: expect.objectContaining({ code: "removed" }),
       }),
     );
+  });
+});
+
+describe("a learner that is to vote", () => {
+  /** A manager and two standbys that have all of its log, and would become voters next. */
+  function taught(): { world: World; a: Machine; b: Machine; c: Machine } {
+    const { world, a } = World.founded();
+    const b = world.join("b", a);
+    const c = world.join("c", a);
+    const { raft } = a.node.replica;
+    const isTaught = ({ node }: Machine): boolean =>
+      raft.progressOf(node.replica.raftId)?.match === raft.lastIndex;
+    world.until("two standbys", () => isTaught(b) && isTaught(c));
+    expect(a.node.local().voters).toEqual([1]);
+    return { world, a, b, c };
+  }
+
+  it("answers first: one that is gone, and was heard a moment ago, is sworn in by nobody", () => {
+    const { world, a, b, c } = taught();
+    b.isUp = false;
+    c.isUp = false;
+    world.pass(60_000);
+    expect(a.node.local().voters).toEqual([1]);
+    const id = a.write(PUT, "k1");
+    world.settle();
+    expect(a.answer(id)).toMatchObject({ kind: "ok" });
+  });
+
+  it("is sworn in within a few ticks when it does", () => {
+    const { world, a } = taught();
+    world.pass(AUTOPILOT_MS + 2 * TICK_MS);
+    expect(a.node.local().voters).toEqual([1, 2, 3]);
   });
 });
 
