@@ -102,6 +102,17 @@ describe("a stranger that proved the join secret", () => {
     expect(asked.map(({ to }) => to)).toContain(idOf("c"));
   });
 
+  it("gives way to the manager's own list, whatever index it named", () => {
+    const { world, a, b } = lost();
+    b.deliver({ kind: "vouched", by: idOf("c"), vouch: vouch(b, Number.MAX_SAFE_INTEGER) });
+    expect(ids(b)).toContain(idOf("c"));
+    a.isUp = true;
+    world.until("the session stands", () => b.node.manager === a.id);
+    world.join("d", a);
+    world.pass(MARGIN_MS);
+    expect(ids(b)).toEqual([idOf("a"), idOf("b"), idOf("d")]);
+  });
+
   it("is not believed by a node that has its manager", () => {
     const { world, a } = World.founded();
     const b = world.join("b", a);
