@@ -37,6 +37,19 @@ function three(): { world: World; a: Machine; b: Machine; c: Machine } {
   return { world, a, b, c };
 }
 
+/** A manager and two standbys that have all of its log, and would become voters next. */
+function taught(): { world: World; a: Machine; b: Machine; c: Machine } {
+  const { world, a } = World.founded();
+  const b = world.join("b", a);
+  const c = world.join("c", a);
+  const { raft } = a.node.replica;
+  const isTaught = ({ node }: Machine): boolean =>
+    raft.progressOf(node.replica.raftId)?.match === raft.lastIndex;
+  world.until("two standbys", () => isTaught(b) && isTaught(c));
+  expect(a.node.local().voters).toEqual([1]);
+  return { world, a, b, c };
+}
+
 describe("a single node", () => {
   it("makes itself the manager of the cluster that it was founded with", () => {
     const { a } = World.founded();
@@ -236,19 +249,6 @@ describe("a node that joins", () => {
 });
 
 describe("a learner that is to vote", () => {
-  /** A manager and two standbys that have all of its log, and would become voters next. */
-  function taught(): { world: World; a: Machine; b: Machine; c: Machine } {
-    const { world, a } = World.founded();
-    const b = world.join("b", a);
-    const c = world.join("c", a);
-    const { raft } = a.node.replica;
-    const isTaught = ({ node }: Machine): boolean =>
-      raft.progressOf(node.replica.raftId)?.match === raft.lastIndex;
-    world.until("two standbys", () => isTaught(b) && isTaught(c));
-    expect(a.node.local().voters).toEqual([1]);
-    return { world, a, b, c };
-  }
-
   it("answers first: one that is gone, and was heard a moment ago, is sworn in by nobody", () => {
     const { world, a, b, c } = taught();
     b.isUp = false;

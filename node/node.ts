@@ -215,7 +215,9 @@ export class Node {
     this.#replica.tick();
     this.#requests.tick(this.#now);
     this.#manager?.tick(this.#now);
-    this.#session.tick(this.#leader(), this.#roster.holders(), this.#usage, this.#now);
+    // While it is lost, any of them may have taken the seat of a holder that it knew.
+    const askable = this.#roster.others(this.#news.isLost ? "all" : "holders");
+    this.#session.tick(this.#leader(), askable, this.#usage, this.#now);
     if (this.#workerWakeAtMs !== null && this.#now >= this.#workerWakeAtMs) {
       this.#work(this.#worker.tick(this.#now));
     }
@@ -331,8 +333,7 @@ export class Node {
   ): void {
     const manager = this.#manager;
     if (manager === null) {
-      const leader = this.#leader();
-      const hint = leader === null ? null : (this.#roster.find(leader) ?? null);
+      const hint = this.manager === null ? null : (this.#roster.find(this.manager) ?? null);
       this.#send(from, { kind: "session-refused", session: m.session, manager: hint });
     } else if (m.kind === "session-open" && this.#hasLost(m.raftId)) {
       this.#send(from, { kind: "removed", raftId: m.raftId });

@@ -4,7 +4,7 @@ const WORDS = new DataView(BYTES.buffer);
 
 /**
  * A hash over a sequence of texts: two replicas that were fed the same texts in the same order agree, and a
- * single differing character shows. Not for secrets: it is fast, not hard to forge.
+ * single differing character shows (halves of surrogate pairs apart). Not for secrets: it is fast, not hard to forge.
  */
 export class RollingHash {
   #a = 0x811c9dc5 | 0;
@@ -31,7 +31,7 @@ export class RollingHash {
 
   /** 53 bits of it: to tell one text from another. */
   number(): number {
-    return (this.#a >>> 0) * 2 ** 21 + (this.#b >>> 11);
+    return (this.#a >>> 0) * 0x200000 + (this.#b >>> 11);
   }
 
   /** Goes on after the texts that gave this digest. */

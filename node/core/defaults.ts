@@ -58,6 +58,9 @@ export const SNAPSHOT_BYTES: number = 64 << 20;
 /** So many times the bytes of the last snapshot are applied before the next: what snapshots cost stays a share of that. */
 export const SNAPSHOT_RATIO = 4;
 
+/** … and at the latest after this many times `snapshotEntries`: a start applies them all again, half a second's work. */
+export const SNAPSHOT_LATEST = 5;
+
 /** Of the entries beside a snapshot no more than this is kept. */
 export const KEEP_BYTES: number = 16 << 20;
 

@@ -1,4 +1,4 @@
-import type { Millis, NodeId } from "../../state/ids.ts";
+import type { Index, Millis, NodeId } from "../../state/ids.ts";
 import type { Identity } from "../storage.ts";
 import { LOST_MS } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
@@ -21,13 +21,21 @@ export interface MemberNewsContext {
 export class MemberNews {
   readonly #context: MemberNewsContext;
   #appliedFrom: readonly unknown[] = [];
-  /** The list is a voucher's on top of what was known: the log's own takes its place once it has come as far. */
-  #isVouched = false;
+  /**
+   * As of which index a voucher's list was put on top of what was known; null: none is. It orders vouchers, and
+   * counts for nothing against the manager's list.
+   */
+  #vouchedIndex: Index | null = null;
   #aloneSinceMs: Millis | null = null;
   #isLost = false;
 
   constructor(context: MemberNewsContext) {
     this.#context = context;
+  }
+
+  /** No manager was heard for so long that all that is known of others may be old. */
+  get isLost(): boolean {
+    return this.#isLost;
   }
 
   /**
@@ -50,11 +58,12 @@ export class MemberNews {
     const { state, membership, holdsLog } = replica;
     const { appliedIndex } = replica.raft;
     if (!holdsLog || state.clusterId === "") return;
-    if (this.#isVouched && appliedIndex < this.#context.roster.index) return;
+    // It may not have read yet of those that let it catch up.
+    if (this.#vouchedIndex !== null && appliedIndex < this.#vouchedIndex) return;
     const from = [state.membersIndex, membership];
     if (from.every((part, i) => part === this.#appliedFrom[i])) return;
     this.#appliedFrom = from;
-    this.#isVouched = false;
+    this.#vouchedIndex = null;
     this.#learn(membersOf(state, membership), state.joinSecret, appliedIndex, now);
   }
 
@@ -63,8 +72,9 @@ export class MemberNews {
     const { replica, roster } = this.#context;
     // A node that was taken out of Raft while it was away has a log that says otherwise.
     const isNews = !replica.holdsLog || index > replica.raft.appliedIndex;
-    if (members === null || !(isNews || roster.isWithoutLog)) return;
-    if (this.#learn(members, joinSecret, index, now)) this.#isVouched = false;
+    if (members === null) return;
+    this.#vouchedIndex = null;
+    if (isNews || roster.isWithoutLog) this.#learn(members, joinSecret, index, now);
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
@@ -85,11 +95,12 @@ export class MemberNews {
     const { identity, roster, replica } = this.#context;
     const said = new Set(members.map(({ id }) => id));
     if (!this.#isLost || !said.has(by) || !said.has(identity.node)) return;
-    if (replica.holdsLog && index <= replica.raft.appliedIndex) return;
+    const known = Math.max(roster.index, this.#vouchedIndex ?? 0);
+    if (index < known || (replica.holdsLog && index <= replica.raft.appliedIndex)) return;
     const others = roster.members.filter(({ id }) => !said.has(id));
     const list = [...others, ...members].toSorted((a, b) => (a.id < b.id ? -1 : 1));
-    if (!this.#learn(list, roster.joinSecret, index, now)) return;
-    this.#isVouched = true;
+    if (!this.#learn(list, roster.joinSecret, roster.index, now)) return;
+    this.#vouchedIndex = index;
     this.#appliedFrom = [];
   }
 

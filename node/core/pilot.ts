@@ -36,9 +36,12 @@ export class Pilot {
   readonly #context: PilotContext;
   readonly #leaderSinceMs: Millis;
   #lastMs: Millis;
+  #tidiedMs: Millis = 0;
   #lastChangeMs: Millis | null = null;
-  /** What was committed when it last looked: who holds all of that durably keeps up, at any rate of writes. */
+  /** What was committed AUTOPILOT_MS ago or earlier: who holds all of that durably keeps up, at any rate of writes. */
   #committed: number;
+  /** What was committed since then, at each look. */
+  #commits: { readonly atMs: Millis; readonly index: number }[] = [];
   #seen: Map<number, { readonly alive: boolean; readonly sinceMs: Millis }> = new Map();
   #asked: Question | null = null;
   #failedHeirs: readonly RaftId[] = [];
@@ -58,14 +61,24 @@ export class Pilot {
     // Answers that lay here while this process stood still are as old as the question.
     const asked = sinceMs > TICK_MS + STALL_MS ? null : this.#asked;
     this.#asked = null;
+    this.#settleCommitted(now);
     const candidates = this.#candidates(now);
     const { raft } = this.#context.replica;
-    this.#committed = raft.commitIndex;
+    this.#commits.push({ atMs: now, index: raft.commitIndex });
     // Raft may have stepped down in this very turn.
     if (raft.role !== "leader" || raft.changePending || raft.transferee !== NONE) return;
     this.#chooseVoters(candidates, asked, now);
+    if (now - this.#tidiedMs < AUTOPILOT_MS) return;
+    this.#tidiedMs = now;
     this.#letGo();
     this.#raiseLevel();
+  }
+
+  /** While a question is open it looks at every tick, and asks no more of a learner than otherwise. */
+  #settleCommitted(now: Millis): void {
+    const settled = this.#commits.findLastIndex(({ atMs }) => now - atMs >= AUTOPILOT_MS);
+    this.#committed = this.#commits[settled]?.index ?? this.#committed;
+    this.#commits = this.#commits.slice(settled + 1);
   }
 
   #candidates(now: Millis): Candidate[] {

@@ -26,6 +26,7 @@ import {
   type LOG_BOUNDS,
   KEEP_BYTES,
   SNAPSHOT_BYTES,
+  SNAPSHOT_LATEST,
   SNAPSHOT_PATIENCE,
   SNAPSHOT_RATIO,
   TICK_MS,
@@ -91,8 +92,8 @@ export class Replica {
   #writes = 0;
   /** What was applied since the last snapshot was begun. */
   #bytesSince = 0;
-  /** How large the last snapshot is that was made here. */
-  #savedBytes = 0;
+  /** How large the last snapshot is; one that was not made by this process may be of any size. */
+  #savedBytes: number;
   /** The snapshot that is being made durable. */
   #saving: SnapshotId | null = null;
   #snapshotAtMs: Millis | null = null;
@@ -114,6 +115,7 @@ export class Replica {
     };
     this.raftId = raftId;
     this.#bounds = bounds;
+    this.#savedBytes = image.snapshot === null ? 0 : Number.MAX_SAFE_INTEGER;
     this.#state = state;
     this.raft = new Raft(config, prng, image);
   }
@@ -213,7 +215,9 @@ export class Replica {
       if (ready.committed.length === 0 && !released) break;
     }
     const more = budget <= 0;
-    return { persist: this.#flush(), messages, applied, reads, save: this.#save(), wanted, more };
+    // What is still being caught up with would be overtaken at once.
+    const save = more ? null : this.#save();
+    return { persist: this.#flush(), messages, applied, reads, save, wanted, more };
   }
 
   /** For how long the disk has not done the write that it was given. */
@@ -229,7 +233,10 @@ export class Replica {
     const { snapshotEntries } = this.#bounds;
     // A large state is not written again for a small change of it.
     const isWorthIt = this.#bytesSince >= SNAPSHOT_RATIO * this.#savedBytes;
-    const isDue = (since >= snapshotEntries && isWorthIt) || this.#bytesSince >= SNAPSHOT_BYTES;
+    const isDue =
+      (since >= snapshotEntries && isWorthIt) ||
+      since >= snapshotEntries * SNAPSHOT_LATEST ||
+      this.#bytesSince >= SNAPSHOT_BYTES;
     if (this.#saving !== null || !isDue || since === 0) return null;
     const isLong =
       since >= snapshotEntries * SNAPSHOT_PATIENCE ||
@@ -287,6 +294,7 @@ export class Replica {
   fetched(meta: SnapshotMeta, state: ClusterState, now: Millis): void {
     if (!this.raft.restore(meta)) return;
     this.#state = state;
+    this.#savedBytes = Number.MAX_SAFE_INTEGER;
     this.#snapshotAtMs = now;
   }
 

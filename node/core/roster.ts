@@ -65,10 +65,10 @@ export class Roster {
     return this.#members.some(({ id, holdsLog }) => id === this.#self && !holdsLog);
   }
 
-  /** The others that hold the log. */
-  holders(): NodeId[] {
+  /** The other members, or those of them that hold the log. */
+  others(which: "holders" | "all"): NodeId[] {
     return this.#members
-      .filter(({ id, holdsLog }) => holdsLog && id !== this.#self)
+      .filter(({ id, holdsLog }) => id !== this.#self && (holdsLog || which === "all"))
       .map(({ id }) => id);
   }
 

@@ -98,7 +98,7 @@ export class StateAuditor {
       return;
     }
     if (manager !== self) return;
-    const wrong = this.#audit.heard(from, message, roster.holders());
+    const wrong = this.#audit.heard(from, message, roster.others("holders"));
     for (const id of wrong.others) send(id, { kind: "state-differs", index: message.index });
     if (wrong.self) ending.now({ kind: "stop", fault: divergedFault(message.index) });
   }
