@@ -232,15 +232,16 @@ export class Faults {
     return isBorne && world.running().some(({ node }) => node?.isManager === true);
   }
 
-  /** Whether some log holds a change that no running node has applied: it may be about to make anyone a voter. */
+  /**
+   * Whether some log holds a change that its disk does not know to be committed. It may be about to make anyone a
+   * voter; and whoever restarts now does so under the configuration before it, which may need the lost one.
+   */
   #isChanging(): boolean {
-    const hosts = [...this.#world.hosts.values()];
-    const applied = hosts.map(({ node }) => node?.replica.raft.appliedIndex ?? 0);
-    const last = Math.max(...applied);
-    return hosts.some(({ node, disk }) => {
+    return [...this.#world.hosts.values()].some(({ node, disk }) => {
       const raft = node?.replica.raft;
       const entries = raft?.entriesFrom(raft.base.index + 1) ?? disk.durable.entries;
-      return entries.some(({ kind, index }) => kind === "conf" && index > last);
+      const { commit } = disk.durable.hardState;
+      return entries.some(({ kind, index }) => kind === "conf" && index > commit);
     });
   }
 
