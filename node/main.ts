@@ -149,7 +149,7 @@ function program(): Command {
       const told = flags.dataDir === undefined ? {} : { "data-dir": [flags.dataDir] };
       const { dataDir } = readSettings(told, process.env, null, false);
       const { recoverCluster } = await import("./recover.ts");
-      await recoverCluster({ dataDir, yes: flags.yes === true });
+      process.exitCode = await recoverCluster({ dataDir, yes: flags.yes === true });
     });
   return root;
 }
