@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
-import { ERRORS, fault, faultOf } from "../lib/errors.ts";
+import { ERRORS, fault, faultOf, OrchError } from "../lib/errors.ts";
 import type { Fault } from "../lib/errors.ts";
 import { parseAnswer } from "./boundary.ts";
 import type { ConfigSetFlags } from "./commands/config.ts";
@@ -73,7 +73,8 @@ function buildProgram(): Command {
     .addHelpText("after", AFTER_HELP)
     .configureHelp(helpStyle())
     .configureOutput({ outputError: () => undefined })
-    .exitOverride();
+    .exitOverride()
+    .hook("preAction", (_program, command) => refuseEmpty(command));
   program.commandsGroup("Jobs:");
   addRun(program);
   addStop(program);
@@ -90,6 +91,24 @@ function buildProgram(): Command {
   addVersion(program);
   inheritSettings(program);
   return program;
+}
+
+/** No argument is ever rightly empty: an unset variable of a script stands there. */
+function refuseEmpty(command: Command): void {
+  for (const [at, argument] of command.registeredArguments.entries()) {
+    if (command.processedArgs[at] !== "") continue;
+    const names: string[] = [];
+    for (let named: Command | null = command; named !== null; named = named.parent)
+      names.unshift(named.name());
+    const title = `<${argument.name()}>`;
+    throw new OrchError(
+      fault(
+        "usage",
+        `${names.join(" ")}: the argument ${title} is empty`,
+        `Give ${title} a value.`,
+      ),
+    );
+  }
 }
 
 /** Subcommands made with addCommand or command() alike take over how errors and help are shown. */
