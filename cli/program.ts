@@ -51,7 +51,7 @@ function usageFault(error: CommanderError): Fault {
 const AFTER_HELP = `
 Which cluster: --host or ORCH_HOST; else the node of this machine; else a running \`orch dev\`.
 Exit codes:    0 done, 1 failed, 64 usage, 69 no node reachable, 70 bug in orch,
-               75 no manager in time (safe to repeat), 77 not allowed.
+               75 no manager in time (safe to repeat), 77 not allowed, 130 Ctrl-C.
 
 Try it:        orch dev examples/hello/compose.yaml`;
 
@@ -69,7 +69,10 @@ function buildProgram(): Command {
     .option("--token <token>", "admin token, for http (else ORCH_TOKEN)")
     .option("--json", "print what the API answers; errors as JSON, too")
     .option("-q, --quiet", "print ids or names only")
-    .option("--timeout <duration>", "how long to look for a manager (default 30s)")
+    .option(
+      "--timeout <duration>",
+      "how long to look for a manager (default 30s; cluster status 3s), or to wait for a job or a leaving node (5m)",
+    )
     .addHelpText("after", AFTER_HELP)
     .configureHelp(helpStyle())
     .configureOutput({ outputError: () => undefined })
