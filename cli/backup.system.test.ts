@@ -54,10 +54,29 @@ async function backedUp(text: string, end: "ends" | "breaks", file: string): Pro
 test("a whole backup takes its file's place, for its owner only", async () => {
   const file = join(folder, "b");
   writeFileSync(file, "an older one", { mode: 0o644 });
-  writeFileSync(`${file}.tmp`, "what an earlier try left", { mode: 0o644 });
   expect(await backedUp(lines.join(""), "ends", file)).toMatchObject({ code: 0, stdout: "" });
   expect(readFileSync(file, "utf8")).toBe(lines.join(""));
   expect(statSync(file).mode & 0o777).toBe(0o600);
+  expect(readdirSync(folder)).toEqual(["b"]);
+});
+
+test("two backups to one file at once both succeed, and leave one whole file", async () => {
+  const file = join(folder, "b");
+  const waiting: (() => void)[] = [];
+  api = await TestApi.start({
+    "POST /v1/cluster/backup": (_seen, response) => {
+      response.writeHead(200, { "content-type": "application/x-ndjson" });
+      response.write(lines[0]);
+      waiting.push(() => response.end(lines.slice(1).join("")));
+      // Both have begun to write when the first of them ends.
+      if (waiting.length === 2) for (const finish of waiting) finish();
+    },
+  });
+  const backup = ["cluster", "backup", file];
+  const environment = { ORCH_HOST: api.host };
+  const both = await Promise.all([orch(backup, environment), orch(backup, environment)]);
+  expect(both.map(({ code }) => code)).toEqual([0, 0]);
+  expect(readFileSync(file, "utf8")).toBe(lines.join(""));
   expect(readdirSync(folder)).toEqual(["b"]);
 });
 

@@ -23,6 +23,8 @@ interface Call {
   readonly body: string | Uint8Array | null;
   /** Whether the answer has no end of its own: its body may then be silent for as long as it likes. */
   readonly endless: boolean;
+  /** Instead of the client's own. */
+  readonly timeoutMs?: number;
 }
 
 type Attempt =
@@ -74,10 +76,10 @@ export class Client {
     this.#endpoints = options.endpoints;
   }
 
-  /** The body of a read, as the API sent it. */
-  async get<Body>(path: string): Promise<Body> {
+  /** The body of a read, as the API sent it; `timeoutMs`: instead of the client's own. */
+  async get<Body>(path: string, timeoutMs: number = this.#options.timeoutMs): Promise<Body> {
     return parseAnswer<Body>(
-      await this.#read({ method: "GET", path, headers: {}, body: null, endless: false }),
+      await this.#read({ method: "GET", path, headers: {}, body: null, endless: false, timeoutMs }),
     );
   }
 
@@ -178,7 +180,8 @@ export class Client {
 
   /** Goes round the endpoints until one answers, the time is up, or the first round found nobody. */
   async #send(call: Call): Promise<Dispatcher.ResponseData> {
-    const deadlineMs = performance.now() + this.#options.timeoutMs;
+    const timeoutMs = call.timeoutMs ?? this.#options.timeoutMs;
+    const deadlineMs = performance.now() + timeoutMs;
     let waitMs: number = ROUND_WAIT_MS.first;
     let seen = this.#connected;
     for (;;) {
@@ -203,9 +206,7 @@ export class Client {
       if (!seen) throw nobodyFault(failures);
       const leftMs = deadlineMs - performance.now();
       if (leftMs <= waitMs) {
-        throw latest === null
-          ? timeoutFault(call, this.#options.timeoutMs, failures)
-          : new OrchError(latest);
+        throw latest === null ? timeoutFault(call, timeoutMs, failures) : new OrchError(latest);
       }
       await delay(waitMs);
       waitMs = Math.min(waitMs * 2, ROUND_WAIT_MS.last);
@@ -214,8 +215,8 @@ export class Client {
 
   async #attempt(endpoint: Endpoint, call: Call, leftMs: number): Promise<Attempt> {
     // A node that hangs must not use up the time that another could answer in.
-    const shareMs =
-      this.#endpoints.length > 1 ? Math.min(leftMs, this.#options.timeoutMs / 3) : leftMs;
+    const timeoutMs = call.timeoutMs ?? this.#options.timeoutMs;
+    const shareMs = this.#endpoints.length > 1 ? Math.min(leftMs, timeoutMs / 3) : leftMs;
     try {
       const response = await this.#pool(endpoint).request({
         method: call.method,

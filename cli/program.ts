@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
-import { ERRORS, fault, faultOf } from "../lib/errors.ts";
+import { ERRORS, fault, faultOf, OrchError } from "../lib/errors.ts";
 import type { Fault } from "../lib/errors.ts";
 import { parseAnswer } from "./boundary.ts";
 import type { ConfigSetFlags } from "./commands/config.ts";
@@ -51,7 +51,7 @@ function usageFault(error: CommanderError): Fault {
 const AFTER_HELP = `
 Which cluster: --host or ORCH_HOST; else the node of this machine; else a running \`orch dev\`.
 Exit codes:    0 done, 1 failed, 64 usage, 69 no node reachable, 70 bug in orch,
-               75 no manager in time (safe to repeat), 77 not allowed.
+               75 no manager in time (safe to repeat), 77 not allowed, 130 Ctrl-C.
 
 Try it:        orch dev examples/hello/compose.yaml`;
 
@@ -69,11 +69,15 @@ function buildProgram(): Command {
     .option("--token <token>", "admin token, for http (else ORCH_TOKEN)")
     .option("--json", "print what the API answers; errors as JSON, too")
     .option("-q, --quiet", "print ids or names only")
-    .option("--timeout <duration>", "how long to look for a manager (default 30s)")
+    .option(
+      "--timeout <duration>",
+      "how long to look for a manager (default 30s; cluster status 3s), or to wait for a job or a leaving node (5m)",
+    )
     .addHelpText("after", AFTER_HELP)
     .configureHelp(helpStyle())
     .configureOutput({ outputError: () => undefined })
-    .exitOverride();
+    .exitOverride()
+    .hook("preAction", (_program, command) => refuseEmpty(command));
   program.commandsGroup("Jobs:");
   addRun(program);
   addStop(program);
@@ -90,6 +94,24 @@ function buildProgram(): Command {
   addVersion(program);
   inheritSettings(program);
   return program;
+}
+
+/** No argument is ever rightly empty: an unset variable of a script stands there. */
+function refuseEmpty(command: Command): void {
+  for (const [at, argument] of command.registeredArguments.entries()) {
+    if (command.processedArgs[at] !== "") continue;
+    const names: string[] = [];
+    for (let named: Command | null = command; named !== null; named = named.parent)
+      names.unshift(named.name());
+    const title = `<${argument.name()}>`;
+    throw new OrchError(
+      fault(
+        "usage",
+        `${names.join(" ")}: the argument ${title} is empty`,
+        `Give ${title} a value.`,
+      ),
+    );
+  }
 }
 
 /** Subcommands made with addCommand or command() alike take over how errors and help are shown. */

@@ -3,6 +3,12 @@ import { fault, OrchError } from "../lib/errors.ts";
 
 const Health = z.object({ addresses: z.array(z.string()) });
 
+/** How a person writes a node's address, for `orch node join`. */
+export function hostPortOf(address: string | undefined): string {
+  const match = /^\/(?:ip4|dns)\/([^/]+)\/tcp\/(\d+)$/.exec(address ?? "");
+  return match === null ? (address ?? "<this machine>") : `${match[1]}:${match[2]}`;
+}
+
 /** Where to knock, given what a person wrote: an address as it is, or a node's API URL, which tells its addresses. */
 export async function peerAddresses(peer: string): Promise<readonly string[]> {
   if (!/^https?:\/\//.test(peer)) return [peer];

@@ -2,6 +2,7 @@ import { fstatSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { ERRORS, type Fault, fault, faultOf, OrchError } from "../lib/errors.ts";
 import { readSettings, SETTINGS } from "./config.ts";
+import { startDetached, tellStarter } from "./detach.ts";
 import { isStrayNetworkError } from "./libp2p/stray.ts";
 import { type Entry, type RunningNode, runNode } from "./run.ts";
 import { orchVersion } from "./version.ts";
@@ -60,8 +61,7 @@ async function run(entry: Entry, command: Command): Promise<void> {
   const file = options.config ?? process.env["ORCH_CONFIG"] ?? null;
   const settings = readSettings(given(command), process.env, file, entry.kind === "start");
   if (options.detach === true) {
-    const { startDetached } = await import("./detach.ts");
-    await startDetached(
+    process.exitCode = await startDetached(
       settings.dataDir,
       process.argv.slice(2).filter((word) => word !== "--detach"),
     );
@@ -78,6 +78,7 @@ async function run(entry: Entry, command: Command): Promise<void> {
   const leaving = Promise.withResolvers<void>();
   const node = await runNode(settings, entry, { log, fatal: die, left: leaving.resolve });
   for (const line of node.greeting) process.stdout.write(`${line}\n`);
+  tellStarter();
   untilAsked(node, settings.ephemeral, leaving.promise);
 }
 
@@ -148,7 +149,7 @@ function program(): Command {
       const told = flags.dataDir === undefined ? {} : { "data-dir": [flags.dataDir] };
       const { dataDir } = readSettings(told, process.env, null, false);
       const { recoverCluster } = await import("./recover.ts");
-      await recoverCluster({ dataDir, yes: flags.yes === true });
+      process.exitCode = await recoverCluster({ dataDir, yes: flags.yes === true });
     });
   return root;
 }

@@ -18,7 +18,7 @@ import { epochMs, NodeDriver } from "./driver.ts";
 import { type Engines, findEngines } from "./engines.ts";
 import { endTasks } from "./ephemeral.ts";
 import { writeSecret } from "./files.ts";
-import { peerAddresses } from "./join-target.ts";
+import { hostPortOf, peerAddresses } from "./join-target.ts";
 import { loadIdentityKey, nodeIdOf } from "./libp2p/identity.ts";
 import { requestJoin } from "./libp2p/join.ts";
 import { createNetwork } from "./libp2p/libp2p.ts";
@@ -224,11 +224,6 @@ async function enter(
     `  add a machine:  orch node join ${hostPortOf(facts.addresses[0])} --token ${token}`,
   ];
   return { image: afterWrite(EMPTY_DISK, write), greeting };
-}
-
-function hostPortOf(address: string | undefined): string {
-  const match = /^\/(?:ip4|dns)\/([^/]+)\/tcp\/(\d+)$/.exec(address ?? "");
-  return match === null ? (address ?? "<this machine>") : `${match[1]}:${match[2]}`;
 }
 
 async function joinCluster(

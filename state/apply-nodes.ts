@@ -151,7 +151,7 @@ export function applyRemove(tables: Tables, command: Of<"node-remove">, change: 
 export function refuseRemoval(node: NodeRecord | undefined, force: boolean): Fault | null {
   if (node === undefined || force || node.liveness === "down" || node.leaving) return null;
   const message = `node ${node.name} is up: it would be cut off with its tasks running`;
-  const hint = "Let it leave: `orch node leave`. With --force it is removed all the same.";
+  const hint = `Let it leave: \`orch node leave ${node.name}\`. With --force it is removed all the same.`;
   return fault("conflict", message, hint, { node: node.id });
 }
 

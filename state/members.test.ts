@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { idOf, nodeFacts, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
+import { refuseRemoval } from "./apply-nodes.ts";
 import type { Task } from "./task.ts";
 
 function code(outcome: ReturnType<TestCluster["apply"]>): string {
@@ -34,6 +35,16 @@ function remove(cluster: TestCluster, name: string): string {
 function on(cluster: TestCluster, name: string): readonly Task[] {
   return cluster.live("j").filter((task) => task.node === idOf(name));
 }
+
+describe("removal without force", () => {
+  it("is refused for a node that is up, with the command that has that very node leave", () => {
+    const cluster = running();
+    const refusal = refuseRemoval(cluster.state.nodes.get(idOf("b")), false);
+    expect(refusal?.hint).toContain("`orch node leave b`");
+    leave(cluster, "b");
+    expect(refuseRemoval(cluster.state.nodes.get(idOf("b")), false)).toBeNull();
+  });
+});
 
 describe("a node that leaves", () => {
   it("has its tasks told to stop, and they run elsewhere", () => {

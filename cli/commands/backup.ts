@@ -36,7 +36,8 @@ function toStdout(lines: AsyncIterable<string>): Promise<Backup> {
 /** The file is whole, checked and durable, or as it was before. Readable by its owner only. */
 async function toFile(lines: AsyncIterable<string>, file: string): Promise<Backup> {
   const path = resolve(file);
-  const temporary = `${path}.tmp`;
+  // Another backup to the same file may be under way.
+  const temporary = `${path}.${process.pid}.tmp`;
   const handle = await create(temporary, file);
   try {
     const backup = await writeAll(handle, lines);

@@ -1,11 +1,17 @@
+import { OrchError } from "../../lib/errors.ts";
 import type { ClusterView, LogView, NodeView, TransferView } from "../../node/core/view-types.ts";
 import type { Context } from "../context.ts";
 import { formatAge } from "../duration.ts";
+import { noManager } from "./cluster-alone.ts";
 import { note, paint, print, printJson } from "../output.ts";
 
+/** An election takes less: after this, what the asked node knows is worth more than to wait on. */
+const STATUS_MS = 3_000;
+
 /** `orch cluster status` */
-export async function clusterStatus({ client, json, quiet }: Context): Promise<void> {
-  const cluster = await client.get<ClusterView>("/v1/cluster");
+export async function clusterStatus(context: Context): Promise<void> {
+  const { client, json, quiet } = context;
+  const cluster = await managed(context);
   if (json) return printJson(cluster);
   if (quiet) return print(cluster.id);
   const nodes = await client.get<readonly NodeView[]>("/v1/nodes");
@@ -30,6 +36,17 @@ export async function clusterStatus({ client, json, quiet }: Context): Promise<v
   ];
   for (const [label, value] of rows) {
     print(`${(label === "" ? "" : `${label}:`).padEnd(10)}${value}`);
+  }
+}
+
+/** The manager's view; shows the asked node's own when no manager answers, and throws OrchError no-manager. */
+async function managed(context: Context): Promise<ClusterView> {
+  try {
+    return await context.client.get<ClusterView>("/v1/cluster", context.timeoutMs ?? STATUS_MS);
+  } catch (error) {
+    if (error instanceof OrchError && error.fault.code === "no-manager")
+      throw await noManager(context, error);
+    throw error;
   }
 }
 

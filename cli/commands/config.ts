@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import { fault, OrchError } from "../../lib/errors.ts";
 import type { ConfigContentView, ConfigView, WriteView } from "../../node/core/view-types.ts";
 import { configTooLarge, MAX_CONFIG_BYTES } from "../../state/config.ts";
+import { NAME, NAME_RULE } from "../../state/job-check.ts";
 import { codeOf, messageOf } from "../boundary.ts";
 import { pathOf } from "../client.ts";
 import type { Context } from "../context.ts";
@@ -19,6 +20,10 @@ export async function configSet(
   file: string,
   flags: ConfigSetFlags,
 ): Promise<void> {
+  if (!NAME.test(name))
+    throw new OrchError(
+      fault("usage", `"${name}" is no name for a config`, `A config's name ${NAME_RULE}.`),
+    );
   const ifVersion = flags.ifVersion === undefined ? null : readVersion(flags.ifVersion);
   const bytes = await readContent(name, file);
   const written = await client.writeBytes<WriteView>(pathOf("configs", name), bytes, ifVersion);

@@ -159,7 +159,9 @@ async function show(
     onConnected: () => undefined,
   });
   try {
-    if (!silent) note(`${cluster.nodes.length} nodes are ready after ${secondsSince(startedMs)} s`);
+    const count = cluster.nodes.length;
+    const ready = count === 1 ? "1 node is ready" : `${count} nodes are ready`;
+    if (!silent) note(`${ready} after ${secondsSince(startedMs)} s`);
     if (submission !== null) {
       const { name, version } = await submit(client, submission, null, silent);
       const wait = { name, version: version ?? 0, timeoutMs: WAIT_MS, progress: !silent, signal };

@@ -1,0 +1,99 @@
+import { afterEach, expect, test } from "vitest";
+import type { LocalView } from "../node/core/view-types.ts";
+import type { Answer } from "./test-api.ts";
+import { orch, sendJson, TestApi } from "./test-api.ts";
+import { clusterView, nodeView } from "./test-views.ts";
+
+let api: TestApi | null = null;
+
+afterEach(async () => {
+  await api?.stop();
+  api = null;
+});
+
+const VOTERS = ["12D3KooWNode1", "12D3KooWNode2", "12D3KooWNode3"];
+const CLUSTER = { ...clusterView(), manager: null, voters: VOTERS, quorum: false };
+const NODES = VOTERS.map((id, at) =>
+  nodeView({ id, name: `n${at + 1}`, addresses: [`/ip4/10.0.0.${at + 1}/tcp/7400`] }),
+);
+const LOCAL: LocalView = {
+  id: "12D3KooWNode1",
+  name: "n1",
+  clusterId: "cl",
+  addresses: [],
+  raftId: 1,
+  role: "pre-candidate",
+  term: 7,
+  vote: 1,
+  commitIndex: 40,
+  appliedIndex: 40,
+  lastIndex: 42,
+  leader: 0,
+  manager: null,
+  voters: [1, 2, 3],
+  learners: [],
+  log: CLUSTER.log,
+  stateHash: "0",
+  ready: false,
+  version: "0.1.0",
+};
+
+/** As a node does whose cluster has no manager: it waits for one until the caller gives up. */
+function unlessStale(body: unknown): Answer {
+  return (seen, response, request) => {
+    if (seen.url.endsWith("?consistency=stale")) return sendJson(body)(seen, response, request);
+    const late = { code: "no-manager", message: "nobody", hint: "", details: {} };
+    setTimeout(
+      () => sendJson(late, 503)(seen, response, request),
+      Number(seen.headers["orch-timeout"]),
+    );
+  };
+}
+
+async function survivor(local: LocalView): Promise<string> {
+  api = await TestApi.start({
+    "GET /v1/cluster": unlessStale(CLUSTER),
+    "GET /v1/nodes": unlessStale(NODES),
+    "GET /debug/raft": sendJson(local),
+  });
+  return api.host;
+}
+
+test("status without a manager says within seconds what the asked node knows, and where to read on", async () => {
+  const host = await survivor(LOCAL);
+  const begunMs = performance.now();
+  const done = await orch(["cluster", "status"], { ORCH_HOST: host });
+  // Not the half minute that other commands look for a manager.
+  expect(performance.now() - begunMs).toBeLessThan(15_000);
+  expect(done.code).toBe(75);
+  expect(done.stdout).toBe(
+    [
+      "No manager answers. What n1 knows by itself:",
+      "Cluster:   cl",
+      "Manager:   none",
+      "Quorum:    no: 2 of 3 voters are needed",
+      "Voters:    n1 (this node)",
+      "           n2 at /ip4/10.0.0.2/tcp/7400, recorded last as ready",
+      "           n3 at /ip4/10.0.0.3/tcp/7400, recorded last as ready",
+      "This node: pre-candidate, term 7; committed up to index 40, log ends at 42",
+      "",
+    ].join("\n"),
+  );
+  expect(done.stderr).toContain("orch: no manager answers: node n1 knows only what it has itself");
+  expect(done.stderr).toContain("docs/operations.md, 'The quorum is lost'");
+  expect(done.stderr).not.toContain("orch cluster status");
+});
+
+test("with --json the fault holds it; a node without a copy of the state says so", async () => {
+  const host = await survivor({ ...LOCAL, role: "none" });
+  const args = ["cluster", "status", "--timeout", "1s"];
+  const json = await orch([...args, "--json"], { ORCH_HOST: host });
+  expect(json).toMatchObject({ code: 75, stdout: "" });
+  expect(JSON.parse(json.stderr)).toMatchObject({
+    code: "no-manager",
+    details: { local: { name: "n1", term: 7 }, cluster: null },
+  });
+  const plain = await orch(args, { ORCH_HOST: host });
+  expect(plain.code).toBe(75);
+  expect(plain.stdout).toContain("neither voter nor standby");
+});
