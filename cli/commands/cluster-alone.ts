@@ -37,7 +37,7 @@ export async function noManager(
 }
 
 /** For a person. `cluster` and `nodes` are the node's own copy; null and none: it keeps none. */
-export function aloneLines(
+function aloneLines(
   local: LocalView,
   cluster: ClusterView | null,
   nodes: readonly NodeView[],

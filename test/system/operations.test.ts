@@ -230,6 +230,14 @@ test("recover: one survivor goes on as another cluster; its tasks run on, and th
   const { survivor, lost } = await withoutQuorum();
   const made = present(cluster, "it runs");
   const before = await survivor.get<{ clusterId: string }>("/debug/raft");
+  const status = await survivor.orch("cluster", "status");
+  expect(status.code).toBe(75);
+  expect(status.stdout).toContain("Quorum:    no: 2 of 3 voters are needed\n");
+  expect(status.stdout).toContain(`${survivor.name} (this node)`);
+  for (const node of lost) expect(status.stdout).toMatch(new RegExp(` ${node.name} at /\\S+, `));
+  const read = await survivor.orch("ps", "--timeout", "1s");
+  expect(read).toMatchObject({ code: 75, stdout: "" });
+  expect(read.stderr).toContain("orch: no manager answered in time\n");
   const running = await survivor.orch(
     "cluster",
     "recover",
