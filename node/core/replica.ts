@@ -294,8 +294,8 @@ export class Replica {
   fetched(meta: SnapshotMeta, state: ClusterState, now: Millis): void {
     if (!this.raft.restore(meta)) return;
     this.#state = state;
-    this.#savedBytes = Number.MAX_SAFE_INTEGER;
     this.#snapshotAtMs = now;
+    this.#savedBytes = Number.MAX_SAFE_INTEGER;
   }
 
   #enqueue(ready: Ready): void {

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { present } from "../../lib/assert.ts";
-import type { ClusterView, JobView, TaskView } from "../../node/core/view-types.ts";
+import type { ClusterView, EventView, JobView, TaskView } from "../../node/core/view-types.ts";
 import { connect } from "../../runtime/docker-client.ts";
 import type { DockerEngine } from "../fixtures/docker-engine.ts";
 import { startDockerEngine } from "../fixtures/docker-engine.ts";
-import { patient, RealCluster } from "../fixtures/real-cluster.ts";
+
+import { patient, RealCluster, type RealNode } from "../fixtures/real-cluster.ts";
 
 const IMAGE = "orch-test/httpd:1";
 const SITE = [
@@ -60,7 +61,7 @@ interface Container {
 
 /** The containers of this test's nodes. */
 async function containers(which: "running" | "all"): Promise<Container[]> {
-  const ids = new Set(cluster?.nodes.map(({ id }) => id));
+  const own = new Set(cluster?.nodes.map(({ id }) => id));
   const listed = await docker().listContainers({ all: which === "all" });
   return listed
     .map(({ Id, Labels }) => ({
@@ -69,7 +70,7 @@ async function containers(which: "running" | "all"): Promise<Container[]> {
       node: Labels["orch.node"] ?? "",
       task: Labels["orch.task"] ?? "",
     }))
-    .filter(({ node }) => ids.has(node));
+    .filter(({ node }) => own.has(node));
 }
 
 async function answerOf(task: TaskView): Promise<string> {
@@ -94,6 +95,39 @@ function served(of: RealCluster): Promise<readonly TaskView[]> {
   }, patient);
 }
 
+/** How often others declared the node down so far. */
+async function timesDown({ running }: RealCluster, { id }: RealNode): Promise<number> {
+  const { stdout } = await present(running[0], "a node runs").orch("events", "--json");
+  const events = stdout.trim().split("\n");
+  return events
+    .map((line): EventView => JSON.parse(line))
+    .filter(({ type, node, to }) => type === "node" && node === id && to === "down").length;
+}
+
+function ids(of: readonly { readonly id: string }[]): string[] {
+  return of.map(({ id }) => id).toSorted();
+}
+
+/**
+ * A node that is started again keeps its containers, unless that took so long that others had to replace them: a
+ * machine that is busy with other things gets another try.
+ */
+async function keepsItsContainers(busy: RealCluster, node: RealNode): Promise<void> {
+  for (let tries = 0; tries < 5; tries++) {
+    const tasks = await served(busy);
+    const before = await containers("running");
+    const downs = await timesDown(busy, node);
+    await node.end("SIGKILL");
+    await node.restart();
+    const after = await served(busy);
+    if ((await timesDown(busy, node)) > downs) continue;
+    expect(ids(after)).toEqual(ids(tasks));
+    expect(ids(await containers("running"))).toEqual(ids(before));
+    return;
+  }
+  throw new Error("it was never back in time");
+}
+
 test("containers on three nodes answer by HTTP, survive the manager and the engine, and leave nothing", async () => {
   const busy = present(cluster, "a cluster runs");
   expect(await busy.put(busy.node(2), "site", SITE)).toMatchObject({ status: 200 });
@@ -111,21 +145,12 @@ test("containers on three nodes answer by HTTP, survive the manager and the engi
     expect(config.NanoCpus).toBe(500_000_000);
   }
 
-  // A node that is started again keeps its container.
   const manager = await busy.manager();
   const follower = present(
     busy.nodes.find((node) => node !== manager),
     "two only follow",
   );
-  const before = await containers("running");
-  await follower.end("SIGKILL");
-  await follower.restart();
-  expect((await served(busy)).map(({ id: task }) => task).toSorted()).toEqual(
-    tasks.map(({ id: task }) => task).toSorted(),
-  );
-  expect((await containers("running")).map((one) => one.id).toSorted()).toEqual(
-    before.map((one) => one.id).toSorted(),
-  );
+  await keepsItsContainers(busy, follower);
 
   // The manager's machine is gone: its task runs elsewhere; when it comes back, its old copy ends.
   await manager.end("SIGKILL");

@@ -1,0 +1,13 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { NODE_MUTANTS } from "./mutants-node.ts";
+import { RAFT_MUTANTS } from "./mutants-raft.ts";
+
+const MUTANTS = [...RAFT_MUTANTS, ...NODE_MUTANTS].map(({ name, file, find }) => {
+  return { name, file, find };
+});
+
+test.each(MUTANTS)("its place is there once: $name", ({ file, find }) => {
+  const source = readFileSync(new URL(`../../${file}`, import.meta.url), "utf8");
+  expect(source.split(find)).toHaveLength(2);
+});
