@@ -40,7 +40,7 @@ export class Pilot {
   #lastChangeMs: Millis | null = null;
   /** What was committed AUTOPILOT_MS ago or earlier: who holds all of that durably keeps up, at any rate of writes. */
   #committed: number;
-  /** What was committed since then, at each look. */
+  /** What was committed since then, at each tick: however often it looks, it asks the same of a learner. */
   #commits: { readonly atMs: Millis; readonly index: number }[] = [];
   #seen: Map<number, { readonly alive: boolean; readonly sinceMs: Millis }> = new Map();
   #asked: Question | null = null;
@@ -55,16 +55,15 @@ export class Pilot {
   }
 
   tick(now: Millis): void {
+    this.#settleCommitted(now);
     const sinceMs = now - this.#lastMs;
     if (sinceMs < AUTOPILOT_MS && this.#asked === null) return;
     this.#lastMs = now;
     // Answers that lay here while this process stood still are as old as the question.
     const asked = sinceMs > TICK_MS + STALL_MS ? null : this.#asked;
     this.#asked = null;
-    this.#settleCommitted(now);
     const candidates = this.#candidates(now);
     const { raft } = this.#context.replica;
-    this.#commits.push({ atMs: now, index: raft.commitIndex });
     // Raft may have stepped down in this very turn.
     if (raft.role !== "leader" || raft.changePending || raft.transferee !== NONE) return;
     this.#chooseVoters(candidates, asked, now);
@@ -74,8 +73,8 @@ export class Pilot {
     this.#raiseLevel();
   }
 
-  /** While a question is open it looks at every tick, and asks no more of a learner than otherwise. */
   #settleCommitted(now: Millis): void {
+    this.#commits.push({ atMs: now, index: this.#context.replica.raft.commitIndex });
     const settled = this.#commits.findLastIndex(({ atMs }) => now - atMs >= AUTOPILOT_MS);
     this.#committed = this.#commits[settled]?.index ?? this.#committed;
     this.#commits = this.#commits.slice(settled + 1);
