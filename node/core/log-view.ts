@@ -12,7 +12,7 @@ export function logView(replica: Replica): LogView {
   const followers = raft.followers().flatMap((raftId): FollowerView[] => {
     const progress = raft.progressOf(raftId);
     if (raft.role !== "leader" || progress === undefined) return [];
-    const { match, state: mode, recentlyActive: active } = progress;
+    const { match, state: mode, isActive: active } = progress;
     const votes = isVoter(membership, raftId);
     return [{ raftId, name: nameOf(raftId), votes, match, state: mode, active }];
   });

@@ -198,15 +198,14 @@ export class Faults {
 
   /**
    * Whether its word that it is here may be on its way to an only voter, that makes a voter of it then: no rule could
-   * bear that loss. Where rare faults wipe learners, they do it in time, and there are more such clusters.
+   * bear that loss. One that stands still does not read it, and asks again.
    */
   #isAnswering({ disk }: Host): boolean {
-    const { hosts, options } = this.#world;
     const raftId = disk.durable.identity?.raftId ?? 0;
-    if (options.rareEveryMs === null) return false;
-    return [...hosts.values()].some(({ node }) => {
+    return this.#world.running().some(({ node, isPaused }) => {
       const { voters = [], learners = [] } = node?.replica.membership ?? {};
-      return voters.length === 1 && learners.includes(raftId);
+      const leads = node?.isManager === true && !isPaused;
+      return leads && voters.length === 1 && learners.includes(raftId);
     });
   }
 
