@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { fault, OrchError } from "../../lib/errors.ts";
-import type { ErrorCode, Fault } from "../../lib/errors.ts";
+import type { ErrorCode } from "../../lib/errors.ts";
 import type { Query, UserCommand } from "../core/request.ts";
 import type { Backend } from "./backend.ts";
 import { DEFAULT_TIMEOUT_MS, HEADERS, inputFault } from "./input.ts";
@@ -224,10 +224,7 @@ function clusterOf(backend: Backend, timeoutMs: number, stale: boolean): Cluster
     if (response === null) {
       throw new OrchError(fault(late, `No answer within ${timeoutMs} ms.`, lateHint));
     }
-    if (response.kind === "refused")
-      throw new OrchError(
-        request.kind === "read" && !stale ? unread(response.fault) : response.fault,
-      );
+    if (response.kind === "refused") throw new OrchError(response.fault);
     const headers: Record<string, string> = { "orch-index": String(response.index) };
     if (response.manager !== null) headers["orch-manager"] = response.manager;
     return { body: response.body, headers };
@@ -249,14 +246,6 @@ function clusterOf(backend: Backend, timeoutMs: number, stale: boolean): Cluster
     transfer: async (node) =>
       ask({ kind: "transfer", node }, "no-manager", "See `orch cluster status` for who manages."),
   };
-}
-
-/** A read changes nothing anyhow: that nothing was changed is no news to its reader. */
-function unread(reason: Fault): Fault {
-  if (reason.code !== "no-manager") return reason;
-  const hint =
-    "Try again; `orch cluster status` shows what the asked node knows, as ?consistency=stale does.";
-  return fault("no-manager", "no manager answered in time", hint, reason.details);
 }
 
 /** The promise's value; null when it takes longer. */

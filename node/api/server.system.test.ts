@@ -290,14 +290,6 @@ test("every refusal of the cluster has its status; a transient one says when to 
   }
 });
 
-test("a read without a manager is not told that nothing was changed, as a write is", async () => {
-  backend.weather = "no-manager";
-  const { message } = expectFault(await call("GET", "/v1/jobs"), "no-manager");
-  expect(message).toBe("no manager answered in time");
-  const write = expectFault(await call("POST", "/v1/jobs/a/stop"), "no-manager");
-  expect(write.message).not.toBe(message);
-});
-
 test("a backend that is silent is not waited for: no-manager for reads, unknown for writes", async () => {
   backend.weather = "silence";
   const read = call("GET", "/v1/jobs?timeout=50ms");

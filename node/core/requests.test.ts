@@ -115,6 +115,11 @@ describe("at the deadline", () => {
     expect(desk.codes()).toEqual([]);
     desk.flush(null, 1);
     expect(desk.codes()).toEqual(["1 no-manager", "2 no-manager"]);
+    const late = "no manager answered in time";
+    expect(desk.replies.map(([, reply]) => reply)).toMatchObject([
+      { fault: { message: `${late}: nothing was changed` } },
+      { fault: { message: late } },
+    ]);
     expect(desk.flush(A)).toEqual([]);
   });
 

@@ -148,9 +148,11 @@ function overdue({ request, tried, unheard }: Waiting): ReturnType<typeof fault>
       { key: request.key },
     );
   }
+  // That nothing was changed is no news to a reader.
+  const outcome = request.kind === "read" ? "" : ": nothing was changed";
   return fault(
     "no-manager",
-    "no manager answered in time: nothing was changed",
-    "Try again; `orch cluster status` on any node says who is missing.",
+    `no manager answered in time${outcome}`,
+    "Try again; `orch cluster status` shows what the asked node knows, as ?consistency=stale does.",
   );
 }
