@@ -4,7 +4,7 @@ import { ERRORS, type Fault, fault, faultOf, OrchError } from "../lib/errors.ts"
 import { readSettings, SETTINGS } from "./config.ts";
 import { startDetached, tellStarter } from "./detach.ts";
 import { isStrayNetworkError } from "./libp2p/stray.ts";
-import { type Entry, type RunningNode, runNode } from "./run.ts";
+import { type Entry, type PreparedNode, prepareNode } from "./run.ts";
 import { orchVersion } from "./version.ts";
 
 /** The node process: `node/main.ts init|join|start`, and `recover`, which works on a node's folder instead. bin/orch turns into it, so its pid is the node's. */
@@ -76,10 +76,11 @@ async function run(entry: Entry, command: Command): Promise<void> {
     else die(faultOf(error));
   });
   const leaving = Promise.withResolvers<void>();
-  const node = await runNode(settings, entry, { log, fatal: die, left: leaving.resolve });
-  for (const line of node.greeting) process.stdout.write(`${line}\n`);
-  tellStarter();
+  const node = await prepareNode(settings, entry, { log, fatal: die, left: leaving.resolve });
+  // Whoever hears from the node may ask it to end at once.
   untilAsked(node, settings.ephemeral, leaving.promise);
+  for (const line of await node.start()) process.stdout.write(`${line}\n`);
+  tellStarter();
 }
 
 /** A node that has left says so to those who ask it, for as long as it takes them to ask once more. */
@@ -89,7 +90,7 @@ const FAREWELL_MS = 2_000;
  * Ends the node in order on SIGTERM, SIGINT or SIGHUP, and when it has left its cluster; an ephemeral one also
  * when whoever started it is gone.
  */
-function untilAsked(node: RunningNode, ephemeral: boolean, left: Promise<void>): void {
+function untilAsked(node: PreparedNode, ephemeral: boolean, left: Promise<void>): void {
   let ending = false;
   const end = (why: string): void => {
     if (ending) return;

@@ -47,9 +47,14 @@ export type Entry =
   | { readonly kind: "join"; readonly peer: string; readonly token: string }
   | { readonly kind: "start" };
 
-export interface RunningNode {
-  /** What a person at the terminal wants to know. */
-  readonly greeting: readonly string[];
+/** A node that nobody can reach yet. */
+export interface PreparedNode {
+  /**
+   * Takes part in the cluster and serves the API; resolves to what a person at the terminal wants to know.
+   * Throws OrchError when it cannot; then nothing is left open.
+   */
+  start(): Promise<readonly string[]>;
+  /** Ends it in order, also while it starts. */
   stop(): Promise<void>;
 }
 
@@ -72,27 +77,59 @@ class Closers {
   }
 }
 
-/** Runs a node until `stop`. Throws OrchError when it cannot start; then nothing is left open. */
-export async function runNode(
+/**
+ * Does all that comes before others can reach the node, so that its caller can hear signals from then on.
+ * Throws OrchError when it cannot; then nothing is left open.
+ */
+export async function prepareNode(
   settings: NodeSettings,
   entry: Entry,
   options: RunOptions,
-): Promise<RunningNode> {
+): Promise<PreparedNode> {
   const closers = new Closers();
-  try {
-    return await start(settings, entry, options, closers);
-  } catch (error) {
-    await closers.run();
-    throw error;
-  }
+  const orElseClose = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      await closers.run();
+      throw error;
+    }
+  };
+  const parts = await orElseClose(prepare(settings, entry, options, closers));
+  let started: Promise<Api> | null = null;
+  return {
+    start: async () => {
+      started = orElseClose(start(settings, parts, closers));
+      return [...parts.greeting, ...apiLines(await started)];
+    },
+    stop: async () => {
+      // One that could not start has closed everything, and `start` told why.
+      const api = await started?.catch(() => null);
+      if (api === null) return;
+      if (settings.ephemeral) await end(parts, api);
+      else await parts.driver.handOver(HAND_OVER_MS);
+      await closers.run();
+      if (settings.ephemeral) rmSync(parts.dataDir.path, { recursive: true, force: true });
+    },
+  };
 }
 
-async function start(
+/** What a node is made of before it listens. */
+interface Parts {
+  readonly dataDir: DataDir;
+  readonly disk: Disk;
+  readonly engines: Engines;
+  readonly driver: NodeDriver;
+  readonly key: Newcomer["key"];
+  readonly greeting: readonly string[];
+}
+
+async function prepare(
   settings: NodeSettings,
   entry: Entry,
   options: RunOptions,
   closers: Closers,
-): Promise<RunningNode> {
+): Promise<Parts> {
   const version = orchVersion();
   const dataDir = await openDataDir(settings.dataDir, version);
   closers.add(() => dataDir.release());
@@ -132,30 +169,29 @@ async function start(
     log: options.log,
   });
   closers.add(() => driver.stop());
-  const network = await connect(settings, key, driver, engines, opened.disk);
+  const about = `orch ${version}: node ${settings.name} (${self})`;
+  return { dataDir, disk: opened.disk, engines, driver, key, greeting: [about, ...greeting] };
+}
+
+async function start(
+  settings: NodeSettings,
+  { dataDir, disk, engines, driver, key }: Parts,
+  closers: Closers,
+): Promise<Api> {
+  const network = await connect(settings, key, driver, engines, disk);
   closers.add(() => network.close());
-  const api = await serve(
-    settings,
-    dataDir,
-    new NodeBackend(driver, network, engines, opened.disk),
-    version,
-  );
+  const api = await serve(settings, dataDir, new NodeBackend(driver, network, engines, disk));
   closers.add(() => api.close());
   driver.start(network);
   await writeSecret(join(dataDir.path, SETTINGS_FILE), `${JSON.stringify(settings.told)}\n`);
-  return {
-    greeting: [`orch ${version}: node ${settings.name} (${self})`, ...greeting, ...apiLines(api)],
-    stop: async () => {
-      if (!settings.ephemeral) await driver.handOver(HAND_OVER_MS);
-      if (settings.ephemeral) {
-        await api.close();
-        driver.stop();
-        await endTasks(engines, driver.node.worker.assignments);
-      }
-      await closers.run();
-      if (settings.ephemeral) rmSync(dataDir.path, { recursive: true, force: true });
-    },
-  };
+  return api;
+}
+
+/** Ends what the node runs, before it leaves for ever. */
+async function end({ engines, driver }: Parts, api: Api | undefined): Promise<void> {
+  await api?.close();
+  driver.stop();
+  await endTasks(engines, driver.node.worker.assignments);
 }
 
 function apiLines(api: Api): string[] {
@@ -280,18 +316,13 @@ async function connect(
   return network;
 }
 
-async function serve(
-  settings: NodeSettings,
-  dataDir: DataDir,
-  backend: NodeBackend,
-  version: string,
-): Promise<Api> {
+async function serve(settings: NodeSettings, dataDir: DataDir, backend: NodeBackend): Promise<Api> {
   return startApi({
     backend,
     socketPath: join(dataDir.path, "orch.sock"),
     tcp: settings.api,
     adminToken: await adminToken(join(dataDir.path, "admin.token")),
-    orchVersion: version,
+    orchVersion: orchVersion(),
   });
 }
 
