@@ -8,6 +8,8 @@ import { type RunResult, World } from "./world.ts";
 
 /** `npm run sim -- --seeds 1000 [--from S] [--until-violation]`, or `--seed S` to replay one with its trace. */
 
+const PROGRESS_EVERY_MS = 60_000;
+
 interface Outcome {
   readonly seed: number;
   readonly result: RunResult | null;
@@ -45,22 +47,49 @@ function replay(seed: number): void {
   process.exitCode = problem === null ? 0 : 1;
 }
 
+function sayViolation({ seed, problem }: Outcome): void {
+  say(`seed ${seed}: ${problem}`);
+  say(`  replay with: npm run sim -- --seed ${seed}`);
+}
+
+/** Of a long run; on stderr, so that what a run prints stays the same. */
+function progress(count: number): (done: readonly Outcome[]) => void {
+  const startedMs = performance.now();
+  let nextMs = startedMs + PROGRESS_EVERY_MS;
+  return (done) => {
+    const nowMs = performance.now();
+    if (nowMs < nextMs) return;
+    nextMs += PROGRESS_EVERY_MS;
+    const perMinute = done.length / ((nowMs - startedMs) / 60_000);
+    const left = Math.ceil((count - done.length) / perMinute);
+    const bad = done.filter(({ problem }) => problem !== null).length;
+    process.stderr.write(
+      `${done.length} of ${count} seeds, ${bad} violations, ${left} min to go at this speed\n`,
+    );
+  };
+}
+
 /** Splits the seeds over the cores: each thread runs every n-th. */
 async function runAll(from: number, count: number): Promise<Outcome[]> {
+  const tell = progress(count);
   const threads = Math.max(1, Math.min(availableParallelism(), count));
+  const outcomes: Outcome[] = [];
   const parts = Array.from({ length: threads }, async (_, part) => {
-    const outcomes: Outcome[] = [];
     const worker = new Worker(new URL(import.meta.url), {
       workerData: { from, count, part, threads },
     });
-    worker.on("message", (outcome: Outcome) => outcomes.push(outcome));
+    worker.on("message", (outcome: Outcome) => {
+      outcomes.push(outcome);
+      if (outcome.problem !== null) sayViolation(outcome);
+      tell(outcomes);
+    });
     await new Promise<void>((resolve, reject) => {
       worker.on("error", reject);
       worker.on("exit", () => resolve());
     });
-    return outcomes;
   });
-  return (await Promise.all(parts)).flat().toSorted((a, b) => a.seed - b.seed);
+  await Promise.all(parts);
+  return outcomes.toSorted((a, b) => a.seed - b.seed);
 }
 
 function runUntilViolation(from: number, count: number): Outcome[] {
@@ -68,7 +97,9 @@ function runUntilViolation(from: number, count: number): Outcome[] {
   for (let seed = from; seed < from + count; seed++) {
     const outcome = runSeed(seed, null);
     outcomes.push(outcome);
-    if (outcome.problem !== null) break;
+    if (outcome.problem === null) continue;
+    sayViolation(outcome);
+    break;
   }
   return outcomes;
 }
@@ -88,10 +119,6 @@ function report(outcomes: readonly Outcome[], from: number, seconds: number): vo
     }
   }
   const bad = outcomes.filter(({ problem }) => problem !== null);
-  for (const { seed, problem } of bad.slice(0, 10)) {
-    say(`seed ${seed}: ${problem}`);
-    say(`  replay with: npm run sim -- --seed ${seed}`);
-  }
   say(
     `seeds ${from}..${from + outcomes.length - 1}: ${seconds.toFixed(1)} s, ${sum(({ events }) => events)} events`,
   );
