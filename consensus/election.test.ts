@@ -137,7 +137,12 @@ describe("item 2: a vote only for a log that is up to date", () => {
 function ticksToCampaign(cluster: TestCluster): number {
   for (let ticks = 1; ticks < 100; ticks++) {
     cluster.tick(1);
-    if (cluster.drop(kinds("pre-vote")).length > 0) return ticks;
+    // Who stands asks all; a question that comes again goes only to those who have not answered it.
+    const asked = cluster.drop(kinds("pre-vote"));
+    if (!asked.some(({ to }) => to === 2)) continue;
+    const { term } = cluster.raft(1);
+    cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term, rejected: true });
+    return ticks;
   }
   throw new Error("it never campaigns");
 }
@@ -241,19 +246,6 @@ describe("elections", () => {
     expect(cluster.raft(3)).toMatchObject({ role: "follower", leader: 1, term: 2, vote: 3 });
     cluster.stabilize();
     expect(cluster.leaders).toEqual([1]);
-  });
-
-  it("two that ask at once without a leader: neither raises the term until one is granted", () => {
-    const cluster = clusterOf(3);
-    for (const id of [1, 3]) cluster.act(id, (raft) => raft.campaign());
-    for (const id of [1, 3]) cluster.persist(id);
-    cluster.drop(({ to }) => to === 2);
-    cluster.stabilize(1, 3);
-    // Each granted the other's question, so both stand, and split the vote.
-    for (const id of [1, 3]) expect(cluster.raft(id)).toMatchObject({ term: 2, vote: id });
-    expect(cluster.leaders).toEqual([]);
-    cluster.elect(3);
-    expect(cluster.raft(1)).toMatchObject({ leader: 3, term: 3 });
   });
 
   it("a vote counts once, however often it arrives", () => {

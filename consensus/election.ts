@@ -17,14 +17,14 @@ type VoteReply = Extract<Message, { kind: "vote-reply" | "pre-vote-reply" }>;
 export function campaign(s: RaftState): void {
   if (!mayCampaign(s)) return;
   becomePreCandidate(s);
-  requestVotes(s, "pre-vote", s.term + 1, false);
+  requestVotes(s, "pre-vote");
 }
 
 /** Asks for votes at once, since the leader wishes it: the others need not be asked whether they miss it. */
 export function campaignForTransfer(s: RaftState): void {
   if (!mayCampaign(s)) return;
-  becomeCandidate(s);
-  requestVotes(s, "vote", s.term, true);
+  becomeCandidate(s, true);
+  requestVotes(s, "vote");
 }
 
 /** Ticks of a node's turn: an election that nobody disturbs, with its syncs, takes less. */
@@ -55,32 +55,55 @@ function becomePreCandidate(s: RaftState): void {
   s.drawTimeout();
 }
 
-function becomeCandidate(s: RaftState): void {
+function becomeCandidate(s: RaftState, byTransfer: boolean): void {
   s.become("candidate");
   s.reset(s.term + 1);
+  s.byTransfer = byTransfer;
   s.vote = s.id;
 }
 
-function requestVotes(
-  s: RaftState,
-  kind: "vote" | "pre-vote",
-  term: number,
-  transfer: boolean,
-): void {
+function requestVotes(s: RaftState, kind: "vote" | "pre-vote"): void {
   const { lastIndex, lastTerm } = s.log;
+  const term = kind === "vote" ? s.term : s.term + 1;
   const voters = new Set([...s.membership.voters, ...s.membership.outgoing]);
   for (const to of voters) {
+    if (s.votes.has(to)) continue;
     if (to === s.id) {
       // The own vote counts like any other, once it is durable.
       s.sendDurable({ kind: `${kind}-reply`, from: s.id, to, term, rejected: false });
     } else if (kind === "vote") {
       // After term, vote and the log it speaks of are durable: else a candidate that is elected by the
       // others alone and loses power could be elected in this very term again, with another log.
-      s.sendDurable({ kind, from: s.id, to, term, lastIndex, lastTerm, transfer });
+      s.sendDurable({ kind, from: s.id, to, term, lastIndex, lastTerm, transfer: s.byTransfer });
     } else {
       s.send({ kind, from: s.id, to, term, lastIndex, lastTerm });
     }
   }
+}
+
+/** More than a round trip and a sync take. */
+const ASK_AGAIN_TICKS = 3;
+
+/** A tick of a node that may stand: a request or its answer can be lost with a connection, and comes again. */
+export function askAgain(s: RaftState): void {
+  if (s.electionElapsed % ASK_AGAIN_TICKS !== 0) return;
+  if (s.role === "pre-candidate") requestVotes(s, "pre-vote");
+  if (s.role === "candidate") requestVotes(s, "vote");
+}
+
+/**
+ * Who stand at once split the votes, and then it takes an election timeout. So whoever encourages another does not
+ * stand until its own timeout has passed anew; of two that encourage each other with equal logs the lower id goes on. Once a
+ * term: one that asks and cannot hear the answers must not keep the others from standing.
+ */
+function standBack(s: RaftState, m: VoteRequest): void {
+  if (s.stoodBackFor >= m.term || s.role === "leader" || s.role === "candidate") return;
+  const isEqual = m.lastIndex === s.log.lastIndex && m.lastTerm === s.log.lastTerm;
+  if (s.role === "pre-candidate" && isEqual && s.id < m.from) return;
+  s.stoodBackFor = m.term;
+  // Also no leader is believed in any more: else the vote that follows would be ignored for its sake.
+  s.becomeFollower(s.term, NONE);
+  s.electionElapsed = Math.floor(s.config.electionTicks / 2);
 }
 
 /**
@@ -101,6 +124,7 @@ export function handleVoteRequest(s: RaftState, m: VoteRequest): void {
     s.electionElapsed = 0;
     s.vote = m.from;
   }
+  if (granted && m.kind === "pre-vote") standBack(s, m);
   s.sendDurable({
     kind: `${m.kind}-reply`,
     from: s.id,
@@ -121,8 +145,8 @@ export function handleVoteReply(s: RaftState, m: VoteReply): void {
   }
   if (result === "pending") return;
   if (s.role === "pre-candidate") {
-    becomeCandidate(s);
-    requestVotes(s, "vote", s.term, false);
+    becomeCandidate(s, false);
+    requestVotes(s, "vote");
   } else {
     becomeLeader(s);
   }

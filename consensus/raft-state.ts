@@ -63,6 +63,10 @@ export class RaftState {
   electionElapsed = 0;
   heartbeatElapsed = 0;
   randomizedTimeout = 0;
+  /** The latest term for which this node let another stand before it. */
+  stoodBackFor = 0;
+  /** A candidate that the leader asked to stand. */
+  byTransfer = false;
   /** To whom a leader is handing over: it takes no proposals meanwhile. */
   transferee: RaftId = NONE;
   /** Ticks since then. Not the election's: a leader that keeps trying still has to hear its quorum. */

@@ -1,6 +1,7 @@
 import { assert } from "../lib/assert.ts";
 import type { Prng } from "../lib/prng.ts";
 import {
+  askAgain,
   campaign,
   campaignForTransfer,
   handleVoteReply,
@@ -177,7 +178,10 @@ export class Raft {
     const s = this.#s;
     s.electionElapsed += 1;
     if (s.role !== "leader") {
-      if (s.electionElapsed < s.randomizedTimeout) return;
+      if (s.electionElapsed < s.randomizedTimeout) {
+        askAgain(s);
+        return;
+      }
       s.electionElapsed = 0;
       if (s.isPromotable) campaign(s);
       // A learner cannot ask for another leader, but must not believe in one that is gone.

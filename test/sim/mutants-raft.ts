@@ -78,8 +78,8 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     item: 4,
     name: "there is no PreVote",
     file: "consensus/election.ts",
-    find: 'becomePreCandidate(s);\n  requestVotes(s, "pre-vote", s.term + 1, false);',
-    replace: 'becomeCandidate(s);\n  requestVotes(s, "vote", s.term, false);',
+    find: 'becomePreCandidate(s);\n  requestVotes(s, "pre-vote");',
+    replace: 'becomeCandidate(s, false);\n  requestVotes(s, "vote");',
   },
   {
     item: 4,

@@ -1,0 +1,134 @@
+import { describe, expect, it } from "vitest";
+import type { Message, RaftId } from "./message.ts";
+import { THREE, TestCluster, answer, between, clusterOf, founded, kinds, lone } from "./testing.ts";
+
+const TICKS = 10;
+
+/** The pre-vote that node 2 sends to node 1 for `term`, with a log as long as a new cluster's. */
+function preVote(term: number, from: RaftId = 2): Message {
+  return { kind: "pre-vote", from, to: 1, term, lastIndex: 1, lastTerm: 1 };
+}
+
+function ticksUntilAsks(cluster: TestCluster, id: RaftId): number {
+  for (let ticks = 1; ticks < 100; ticks++) {
+    cluster.tick(id);
+    if (cluster.drop(kinds("pre-vote")).length > 0) return ticks;
+  }
+  throw new Error("it never asks");
+}
+
+describe("two that stand at once", () => {
+  it.each([
+    [1, 3],
+    [3, 1],
+  ])("and hear each other do not split the votes: of %i and %i the lower id wins", (...both) => {
+    const cluster = clusterOf(3);
+    for (const id of both) cluster.act(id, (raft) => raft.campaign());
+    cluster.drop(({ to }) => to === 2);
+    cluster.stabilize(1, 3);
+    expect(cluster.raft(1)).toMatchObject({ role: "leader", term: 2 });
+    expect(cluster.raft(3)).toMatchObject({ role: "follower", leader: 1 });
+  });
+
+  it("the longer log wins, whatever its id", () => {
+    const cluster = new TestCluster();
+    for (const id of [1, 2]) cluster.add(id, founded(THREE));
+    cluster.add(3, founded(THREE, [1]));
+    for (const id of [1, 3]) cluster.act(id, (raft) => raft.campaign());
+    cluster.drop(({ to }) => to === 2);
+    cluster.stabilize(1, 3);
+    expect(cluster.raft(3)).toMatchObject({ role: "leader", term: 2 });
+  });
+
+  it("and do not hear each other split the votes; the third one elects whoever asks it first", () => {
+    const cluster = clusterOf(3);
+    for (const id of [1, 3]) cluster.act(id, (raft) => raft.campaign());
+    cluster.drop(({ from, to }) => from !== 2 && to !== 2);
+    for (const id of [1, 3]) cluster.persist(id);
+    cluster.stabilize(2, 3);
+    cluster.deliver(between(1, 2));
+    expect(cluster.raft(3)).toMatchObject({ role: "leader", term: 2, vote: 3 });
+    expect(cluster.raft(1).role).not.toBe("leader");
+  });
+});
+
+describe("who encourages another", () => {
+  it("does not stand itself until half an election timeout has passed, nor much later", () => {
+    const seen = Array.from({ length: 40 }, (_, seed) => {
+      const cluster = lone();
+      cluster.tick(1, seed % TICKS);
+      expect(answer(cluster, preVote(2))).toMatchObject([{ rejected: false }]);
+      return ticksUntilAsks(cluster, 1);
+    });
+    expect(Math.min(...seen)).toBeGreaterThanOrEqual(TICKS / 2);
+    expect(Math.max(...seen)).toBeLessThan(TICKS * 1.5);
+  });
+
+  it("votes for it, though the leader was heard an election timeout ago", () => {
+    const cluster = clusterOf(3);
+    cluster.elect(1);
+    cluster.tick(3, TICKS);
+    cluster.drop();
+    const { lastIndex } = cluster.raft(3);
+    const ask = { from: 2, to: 3, term: 3, lastIndex, lastTerm: 2 } as const;
+    cluster.step({ kind: "pre-vote", ...ask });
+    cluster.step({ kind: "vote", transfer: false, ...ask });
+    expect(cluster.raft(3)).toMatchObject({ term: 3, vote: 2 });
+  });
+
+  it("does so once a term: one that hears no answers does not keep the others from standing", () => {
+    const cluster = lone();
+    const ticks = ticksUntilAsks(lone(), 1);
+    let asked = 0;
+    for (let tick = 0; tick < 2 * TICKS + ticks && asked === 0; tick++) {
+      cluster.step(preVote(2));
+      cluster.tick(1);
+      asked = cluster.drop(kinds("pre-vote")).length;
+    }
+    expect(asked).toBe(2);
+  });
+
+  it("a candidate goes on: others have voted for it", () => {
+    const cluster = lone();
+    cluster.act(1, (raft) => raft.campaign());
+    cluster.persist(1);
+    cluster.step({ kind: "pre-vote-reply", from: 3, to: 1, term: 2, rejected: false });
+    expect(cluster.raft(1)).toMatchObject({ role: "candidate", term: 2 });
+    cluster.step(preVote(3));
+    expect(cluster.raft(1)).toMatchObject({ role: "candidate", term: 2 });
+  });
+});
+
+describe("a request that was lost comes again", () => {
+  it("to those that have not answered, and to no others", () => {
+    const cluster = clusterOf(5);
+    cluster.act(1, (raft) => raft.campaign());
+    cluster.drop();
+    cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+    cluster.tick(1, 2);
+    expect(cluster.drop()).toEqual([]);
+    cluster.tick(1);
+    expect(cluster.drop(kinds("pre-vote")).map(({ to }) => to)).toEqual([3, 4, 5]);
+  });
+
+  it("as a vote too, and with the leader's wish if there was one", () => {
+    for (const transfer of [false, true]) {
+      const cluster = clusterOf(3);
+      if (transfer) {
+        cluster.step({ kind: "timeout-now", from: 2, to: 1, term: 1 });
+      } else {
+        cluster.act(1, (raft) => raft.campaign());
+        cluster.persist(1);
+        cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+      }
+      cluster.persist(1);
+      cluster.drop();
+      cluster.tick(1, 3);
+      cluster.persist(1);
+      expect(cluster.drop(kinds("vote"))).toMatchObject([
+        { to: 2, term: 2, transfer },
+        { to: 3, term: 2, transfer },
+      ]);
+    }
+  });
+});
