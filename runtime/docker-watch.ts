@@ -14,10 +14,6 @@ const RECONNECT_MS = { first: 100, most: 5_000 } as const;
 /** Engines drop events of listeners that are slow: what they dropped is noticed this much later. */
 const RELIST_MS = 60_000;
 
-/** Engines tell the end of a container before they tell that memory ran out: so long after it, at most. */
-const WHY_KILLED_MS = 250;
-const KILLED = exitMessage(137);
-
 const event = z.object({
   Action: z.string(),
   time: z.number().optional(),
@@ -164,8 +160,6 @@ async function hear(
       news({ ...status, state: "running", exitCode: null, message: "", finishedAtMs: null });
   } else if (action === "die" || action === "died") {
     const status = await sight.inspect(actor.ID, task);
-    if (status?.state === "exited" && status.message === KILLED)
-      return tellLater(status, () => sight.inspect(actor.ID, task), news);
     if (status?.state === "exited") return news(status);
     // Started again, or removed, since: what the event itself says must do.
     const exitCode = Number(actor.Attributes["exitCode"] ?? 137);
@@ -180,22 +174,6 @@ async function hear(
       finishedAtMs,
     });
   }
-}
-
-/** Tells an end by SIGKILL once the engine has had time to say why; others are not kept waiting. */
-function tellLater(
-  status: ContainerStatus,
-  look: () => Promise<ContainerStatus | null>,
-  news: (status: ContainerStatus) => void,
-): void {
-  const isSame = (later: ContainerStatus | null): later is ContainerStatus =>
-    later?.state === "exited" && later.startedAtMs === status.startedAtMs;
-  delay(WHY_KILLED_MS, undefined, { ref: false })
-    .then(look)
-    .then(
-      (later) => news(isSame(later) ? later : status),
-      () => news(status),
-    );
 }
 
 function goneAs(status: ContainerStatus): ContainerStatus {

@@ -125,13 +125,19 @@ test("output to both streams, many lines, is whole and in order; tail and since 
   expect(tail).toHaveLength(2);
 });
 
-test("running out of memory is said", async () => {
+test("running out of memory is said, where the engine noticed it", async () => {
   const limits = { cpuMilli: null, memoryMib: 8 };
-  await bench.runs(spec("exec dd if=/dev/zero of=/dev/null bs=64M", { limits }));
-  expect(await bench.hears(TASK, ["running", "exited"])).toMatchObject({
-    exitCode: 137,
-    message: "out of memory",
-  });
+  const said: (string | undefined)[] = [];
+  // With the first version of control groups an engine may miss it when the container dies of it at once, for ever.
+  while (!said.includes("out of memory") && said.length < 20) {
+    const task = taskId(`${said.length + 1}-0`);
+    await bench.runs(spec("exec dd if=/dev/zero of=/dev/null bs=64M", { limits }, task));
+    const status = await bench.hears(task, ["running", "exited"]);
+    expect(status.exitCode).toBe(137);
+    said.push(status.message);
+  }
+  expect(said.at(-1)).toBe("out of memory");
+  expect(new Set(said.slice(0, -1))).toEqual(new Set(said.length > 1 ? ["killed by SIGKILL"] : []));
 });
 
 test("a container of this node is its own, also under the cluster id that it had before", async () => {
