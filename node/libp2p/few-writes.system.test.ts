@@ -1,30 +1,18 @@
 import { once } from "node:events";
 import { connect, createServer, type Server, Socket } from "node:net";
-import { generateKeyPair } from "@libp2p/crypto/keys";
 import { afterEach, expect, test, vi } from "vitest";
-import { recorder, type Recorder } from "../../test/compliance/network.ts";
-import type { Network } from "../network.ts";
-import { createNetwork } from "./libp2p.ts";
+import { LocalNetworks } from "../../test/fixtures/local-network.ts";
 
 const patient = { timeout: 20_000, interval: 1 };
 const FRAMES = 200;
 
-const open: Network[] = [];
+const networks = new LocalNetworks();
 const servers: Server[] = [];
 
 afterEach(async () => {
-  await Promise.all(open.splice(0).map((network) => network.close()));
+  await networks.close();
   for (const server of servers.splice(0)) server.close();
 });
-
-async function member(): Promise<{ network: Network; log: Recorder }> {
-  const log = recorder();
-  const key = await generateKeyPair("Ed25519");
-  const listen = ["/ip4/127.0.0.1/tcp/0"];
-  const network = await createNetwork({ key, listen, announce: [], events: log });
-  open.push(network);
-  return { network, log };
-}
 
 /** Stands before a listener and counts the bytes that come from it. */
 async function counter(port: number): Promise<{ port: number; back: { bytes: number } }> {
@@ -46,7 +34,7 @@ async function counter(port: number): Promise<{ port: number; back: { bytes: num
 }
 
 test("a frame is one write, and nothing comes back for it", async () => {
-  const [a, b] = [await member(), await member()];
+  const [a, b] = [await networks.open(), await networks.open()];
   const listening = Number(/\/tcp\/(\d+)/.exec(b.network.addresses()[0] ?? "")?.[1]);
   const { port, back } = await counter(listening);
   const members = new Set([a.network.self, b.network.self]);

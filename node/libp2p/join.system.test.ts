@@ -2,10 +2,11 @@ import { randomBytes } from "node:crypto";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { generateKeyPair } from "@libp2p/crypto/keys";
-import type { Connection, Libp2p, PrivateKey } from "@libp2p/interface";
+import type { Connection, PrivateKey } from "@libp2p/interface";
 import { multiaddr } from "@multiformats/multiaddr";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { recorder, type Recorder } from "../../test/compliance/network.ts";
+import { type LocalNetwork, LocalNetworks } from "../../test/fixtures/local-network.ts";
+import { recorder } from "../../test/compliance/network.ts";
 import { fault, OrchError } from "../../lib/errors.ts";
 import type { Network, NetworkEvents } from "../network.ts";
 import { decodeFault, encodeJson } from "./fault-wire.ts";
@@ -24,44 +25,24 @@ const patient = { timeout: 20_000, interval: 10 };
 const token: JoinToken = { clusterId: "0123456789abcdef", secret: randomBytes(32) };
 const hello = Buffer.from("hello, I am new");
 
-const open: Network[] = [];
-const rawNodes: Libp2p[] = [];
+const networks = new LocalNetworks();
 let key: PrivateKey;
 
 beforeEach(async () => {
   key = await generateKeyPair("Ed25519");
 });
 
-afterEach(async () => {
-  await Promise.all([
-    ...open.splice(0).map((network) => network.close()),
-    ...rawNodes.splice(0).map((node) => node.stop()),
-  ]);
-});
-
-interface Server {
-  readonly network: Network;
-  readonly log: Recorder;
-}
+afterEach(() => networks.close());
 
 async function server(
   onJoin?: NetworkEvents["onJoin"],
   secret: JoinToken | null = token,
   limits: Limits = LIMITS,
-): Promise<Server> {
-  const log = recorder(undefined, onJoin);
-  const network = await createNetwork(
-    {
-      key: await generateKeyPair("Ed25519"),
-      listen: ["/ip4/127.0.0.1/tcp/0"],
-      announce: [],
-      events: log,
-    },
-    limits,
-  );
+): Promise<LocalNetwork> {
+  const opened = await networks.open(limits, recorder(undefined, onJoin));
+  const { network } = opened;
   network.admit(new Set([network.self]), secret);
-  open.push(network);
-  return { network, log };
+  return opened;
 }
 
 function addressOf(network: Network): string {
@@ -105,7 +86,7 @@ test("IPv6 works as well", async () => {
     announce: [],
     events: recorder(),
   });
-  open.push(network);
+  networks.closes(() => network.close());
   network.admit(new Set(), token);
   const port = /tcp\/(\d+)/.exec(addressOf(network))?.[1];
   expect((await join(`[::1]:${port}`)).server).toBe(network.self);
@@ -142,7 +123,7 @@ test("the new member connects at once, and gossip reaches it and comes from it",
     announce: [],
     events: log,
   });
-  open.push(network);
+  networks.closes(() => network.close());
   network.admit(new Set([one.network.self, network.self]), token);
   network.connect([{ id: one.network.self, addresses: one.network.addresses() }]);
   await vi.waitFor(
@@ -168,7 +149,7 @@ test("a node that did not know the newcomer yet takes it as soon as it does", as
     announce: [],
     events: recorder(),
   });
-  open.push(newcomer);
+  networks.closes(() => newcomer.close());
   newcomer.admit(new Set([newcomer.self, network.self]), token);
   newcomer.connect([{ id: network.self, addresses: network.addresses() }]);
   await vi.waitFor(() => expect(network.counters().strangersRefused).toBeGreaterThan(1), patient);
@@ -260,7 +241,7 @@ interface Talk {
 /** A joiner that says what it likes. */
 async function talk(network: Network, own: PrivateKey = key): Promise<Talk> {
   const node = await createJoiner(own, LIMITS);
-  rawNodes.push(node);
+  networks.closes(() => node.stop());
   await startHost(node, []);
   const connection = await node.dial(multiaddr(addressOf(network)));
   const inbox = new FrameInbox();
@@ -355,7 +336,7 @@ test("a stranger that talks nonsense, too much or not at all is cut off", async 
   await slow.frames.write(JOIN_FRAME.offer, offer);
   await slow.next();
   const silent = await createJoiner(await generateKeyPair("Ed25519"), LIMITS);
-  rawNodes.push(silent);
+  networks.closes(() => silent.stop());
   await startHost(silent, []);
   const connection = await silent.dial(multiaddr(addressOf(network)));
   await vi.waitFor(
@@ -377,7 +358,7 @@ test("a connection that began as a stranger's ends when the stranger is admitted
   ] as const) {
     network.admit(new Set([network.self]), token);
     const node = await createJoiner(key, LIMITS);
-    rawNodes.push(node);
+    networks.closes(() => node.stop());
     await startHost(node, []);
     const connection = await node.dial(multiaddr(addressOf(network)));
     // A refused stream proves that the connection stands at the other end too.
@@ -396,7 +377,7 @@ test("a connection that began as a stranger's ends when the stranger is admitted
 test("a stranger gets no other protocol", async () => {
   const { network, log } = await server();
   const node = await createJoiner(key, LIMITS);
-  rawNodes.push(node);
+  networks.closes(() => node.stop());
   await startHost(node, []);
   const connection = await node.dial(multiaddr(addressOf(network)));
   for (const [count, protocol] of [
@@ -419,7 +400,7 @@ test("strangers beyond a number are not let in", async () => {
   const statuses: Connection[] = [];
   for (let i = 0; i < 4; i++) {
     const node = await createJoiner(await generateKeyPair("Ed25519"), LIMITS);
-    rawNodes.push(node);
+    networks.closes(() => node.stop());
     await startHost(node, []);
     const connection = await node.dial(multiaddr(addressOf(network))).catch(() => null);
     if (connection !== null) statuses.push(connection);

@@ -4,7 +4,8 @@ import { connect as connectSocket, createServer } from "node:net";
 import { generateKeyPair } from "@libp2p/crypto/keys";
 import { multiaddr } from "@multiformats/multiaddr";
 import { afterEach, expect, test, vi } from "vitest";
-import { collect, introduce, recorder, type Recorder } from "../../test/compliance/network.ts";
+import { type LocalNetwork, LocalNetworks } from "../../test/fixtures/local-network.ts";
+import { collect, introduce, recorder } from "../../test/compliance/network.ts";
 import type { Network, NetworkEvents } from "../network.ts";
 import { createJoiner, startHost } from "./host.ts";
 import { nodeIdOf } from "./identity.ts";
@@ -12,36 +13,18 @@ import { createNetwork } from "./libp2p.ts";
 import { LIMITS, type Limits } from "./limits.ts";
 
 const patient = { timeout: 20_000, interval: 10 };
-const open: Network[] = [];
+const networks = new LocalNetworks();
 
-interface Member {
-  readonly network: Network;
-  readonly log: Recorder;
-}
+afterEach(() => networks.close());
 
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((network) => network.close()));
-});
-
-async function member(limits: Limits = LIMITS, onBulk?: NetworkEvents["onBulk"]): Promise<Member> {
-  const log = recorder(onBulk);
-  const network = await createNetwork(
-    {
-      key: await generateKeyPair("Ed25519"),
-      listen: ["/ip4/127.0.0.1/tcp/0"],
-      announce: [],
-      events: log,
-    },
-    limits,
-  );
-  open.push(network);
-  return { network, log };
+function member(limits?: Limits, onBulk?: NetworkEvents["onBulk"]): Promise<LocalNetwork> {
+  return networks.open(limits, recorder(onBulk));
 }
 
 async function pair(
   limits: Limits = LIMITS,
   onBulk?: NetworkEvents["onBulk"],
-): Promise<[Member, Member]> {
+): Promise<[LocalNetwork, LocalNetwork]> {
   const [a, b] = [await member(limits, onBulk), await member(limits, onBulk)];
   introduce([a.network, b.network]);
   await vi.waitFor(() => expect([a.log.up.length, b.log.up.length]).toEqual([1, 1]), patient);
@@ -325,7 +308,7 @@ test("a port that is taken is named, with the flag that changes it", async () =>
   server.close();
   await once(server, "close");
   const network = await listen(`/ip4/127.0.0.1/tcp/${address.port}`);
-  open.push(network);
+  networks.closes(() => network.close());
   expect(network.addresses()).toEqual([`/ip4/127.0.0.1/tcp/${address.port}`]);
 });
 

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { generateKeyPair } from "@libp2p/crypto/keys";
-import type { Connection, Libp2p, PrivateKey, Stream } from "@libp2p/interface";
+import type { Connection, PrivateKey, Stream } from "@libp2p/interface";
 import { multiaddr } from "@multiformats/multiaddr";
 import { afterEach, expect, test, vi } from "vitest";
-import { type Recorder, recorder } from "../../test/compliance/network.ts";
+import { type LocalNetwork, LocalNetworks } from "../../test/fixtures/local-network.ts";
 import { nodeId, type NodeId } from "../../state/ids.ts";
 import type { JoinSecret, Network } from "../network.ts";
 import { decodeJson, encodeJson } from "./fault-wire.ts";
@@ -12,7 +12,6 @@ import { FrameStream } from "./frame-stream.ts";
 import { createJoiner, startHost } from "./host.ts";
 import { nodeIdOf } from "./identity.ts";
 import { requestJoin } from "./join.ts";
-import { createNetwork } from "./libp2p.ts";
 import { LIMITS, type Limits } from "./limits.ts";
 import { VOUCH_FRAME, VOUCH_PROTOCOL } from "./protocols.ts";
 import { vouchProof } from "./vouch-proof.ts";
@@ -22,40 +21,24 @@ const secret: JoinSecret = { clusterId: "0123456789abcdef", secret: randomBytes(
 /** Asked as often as it connects. */
 const eager: Limits = { ...LIMITS, vouchEveryMs: 0 };
 
-const open: Network[] = [];
-const rawNodes: Libp2p[] = [];
+const networks = new LocalNetworks();
 
-afterEach(async () => {
-  await Promise.all([
-    ...open.splice(0).map((network) => network.close()),
-    ...rawNodes.splice(0).map((node) => node.stop()),
-  ]);
-});
-
-interface Side {
-  readonly network: Network;
-  readonly log: Recorder;
-}
+afterEach(() => networks.close());
 
 /** A node that knows only itself, with that secret. */
-async function side(of: JoinSecret = secret, limits: Limits = LIMITS): Promise<Side> {
-  const log = recorder();
-  const network = await createNetwork(
-    {
-      key: await generateKeyPair("Ed25519"),
-      listen: ["/ip4/127.0.0.1/tcp/0"],
-      announce: [],
-      events: log,
-    },
-    limits,
-  );
+async function side(of: JoinSecret = secret, limits: Limits = LIMITS): Promise<LocalNetwork> {
+  const opened = await networks.open(limits);
+  const { network } = opened;
   network.admit(new Set([network.self]), of);
-  open.push(network);
-  return { network, log };
+  return opened;
 }
 
 /** It has `to` on its list, and dials it for ever. */
-function dials({ network }: Side, { network: to }: Side, of: JoinSecret = secret): void {
+function dials(
+  { network }: LocalNetwork,
+  { network: to }: LocalNetwork,
+  of: JoinSecret = secret,
+): void {
   network.admit(new Set([network.self, to.self]), of);
   network.connect([{ id: to.self, addresses: to.addresses() }]);
 }
@@ -64,7 +47,7 @@ function addressOf(network: Network): string {
   return network.addresses()[0] ?? "";
 }
 
-async function refusedTwiceMore({ network }: Side): Promise<void> {
+async function refusedTwiceMore({ network }: LocalNetwork): Promise<void> {
   const before = network.counters().strangersRefused;
   await vi.waitFor(
     () => expect(network.counters().strangersRefused).toBeGreaterThan(before + 1),
@@ -82,6 +65,7 @@ test("a stranger of the cluster vouches for itself, is let in, and is heard", as
   expect(lost.log.up).toEqual([]);
   lost.network.admit(new Set([lost.network.self, manager.network.self]), secret);
   await vi.waitFor(() => expect(lost.log.up).toEqual([manager.network.self]), patient);
+  await vi.waitFor(() => expect(manager.log.up).toEqual([lost.network.self]), patient);
   manager.network.send(lost.network.self, Buffer.from("work"));
   await vi.waitFor(
     () => expect(lost.log.frames).toEqual([{ from: manager.network.self, text: "work" }]),
@@ -187,7 +171,7 @@ async function raw(
   answer: Answer | null,
 ): Promise<{ readonly connection: Connection; readonly questions: Question[] }> {
   const node = await createJoiner(key, LIMITS);
-  rawNodes.push(node);
+  networks.closes(() => node.stop());
   await startHost(node, []);
   const questions: Question[] = [];
   if (answer !== null) {

@@ -2,13 +2,12 @@ import { fork, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { afterEach, expect, test, vi } from "vitest";
-import { generateKeyPair, generateKeyPairFromSeed } from "@libp2p/crypto/keys";
+import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
 import { nodeIdOf } from "../../node/libp2p/identity.ts";
-import { createNetwork } from "../../node/libp2p/libp2p.ts";
-import { LIMITS, type Limits } from "../../node/libp2p/limits.ts";
+import { LIMITS } from "../../node/libp2p/limits.ts";
 import type { Network } from "../../node/network.ts";
 import type { NodeId } from "../../state/ids.ts";
-import { recorder, type Recorder } from "../compliance/network.ts";
+import { LocalNetworks } from "../fixtures/local-network.ts";
 import type { PeerEvent, PeerOrder } from "./network-peer.ts";
 
 const patient = { timeout: 30_000, interval: 5 };
@@ -22,7 +21,7 @@ interface Peer {
 }
 
 const children: ChildProcess[] = [];
-const networks: Network[] = [];
+const networks = new LocalNetworks();
 
 afterEach(async () => {
   for (const child of children.splice(0)) {
@@ -31,7 +30,7 @@ afterEach(async () => {
     child.kill("SIGKILL");
     await exited;
   }
-  await Promise.all(networks.splice(0).map((network) => network.close()));
+  await networks.close();
 });
 
 async function peer(seed: string, listen = "/ip4/127.0.0.1/tcp/0"): Promise<Peer> {
@@ -55,21 +54,6 @@ async function peer(seed: string, listen = "/ip4/127.0.0.1/tcp/0"): Promise<Peer
   };
 }
 
-async function local(limits: Limits = LIMITS): Promise<{ network: Network; log: Recorder }> {
-  const log = recorder();
-  const network = await createNetwork(
-    {
-      key: await generateKeyPair("Ed25519"),
-      listen: ["/ip4/127.0.0.1/tcp/0"],
-      announce: [],
-      events: log,
-    },
-    limits,
-  );
-  networks.push(network);
-  return { network, log };
-}
-
 /** A seed whose id sorts before (or after) `other`. */
 async function seedBeside(other: NodeId, side: "smaller" | "larger"): Promise<string> {
   for (;;) {
@@ -88,7 +72,7 @@ function introduce(own: Network, other: Peer): void {
 }
 
 test("kill -9 of a peer is noticed in less than a second", async () => {
-  const { network, log } = await local();
+  const { network, log } = await networks.open();
   const other = await peer(randomBytes(32).toString("hex"));
   introduce(network, other);
   await vi.waitFor(() => expect(log.up).toEqual([other.self]), patient);
@@ -101,7 +85,7 @@ test("kill -9 of a peer is noticed in less than a second", async () => {
 test.each(["smaller", "larger"] as const)(
   "a peer with the %s id that starts again on a new port is found by its new address",
   async (side) => {
-    const { network, log } = await local();
+    const { network, log } = await networks.open();
     const seed = await seedBeside(network.self, side);
     const first = await peer(seed);
     introduce(network, first);
@@ -121,7 +105,7 @@ test.each(["smaller", "larger"] as const)(
 test.each(["smaller", "larger"] as const)(
   "a peer with the %s id that starts again finds the others by itself",
   async (side) => {
-    const { network, log } = await local();
+    const { network, log } = await networks.open();
     const seed = await seedBeside(network.self, side);
     const first = await peer(seed);
     introduce(network, first);
@@ -148,7 +132,7 @@ test.each(["smaller", "larger"] as const)(
 );
 
 test("a peer that is silent for too long is lost, and found again when it wakes", async () => {
-  const { network, log } = await local({ ...LIMITS, silenceMs: 3_000 });
+  const { network, log } = await networks.open({ ...LIMITS, silenceMs: 3_000 });
   const other = await peer(randomBytes(32).toString("hex"));
   introduce(network, other);
   await vi.waitFor(() => expect(log.up.length).toBe(1), patient);
@@ -168,7 +152,7 @@ test("a peer that is silent for too long is lost, and found again when it wakes"
 
 test("idle peers stay connected: keepalives take the place of frames", async () => {
   const quick = { ...LIMITS, keepaliveMs: 100, silenceMs: 400, tickMs: 20 };
-  const [a, b] = [await local(quick), await local(quick)];
+  const [a, b] = [await networks.open(quick), await networks.open(quick)];
   const members = new Set([a.network.self, b.network.self]);
   for (const { network } of [a, b]) network.admit(members, null);
   a.network.connect([{ id: b.network.self, addresses: b.network.addresses() }]);
@@ -183,7 +167,7 @@ test("idle peers stay connected: keepalives take the place of frames", async () 
 });
 
 test("close is over in two seconds with a peer that does not answer", async () => {
-  const { network, log } = await local();
+  const { network, log } = await networks.open();
   const other = await peer(randomBytes(32).toString("hex"));
   introduce(network, other);
   await vi.waitFor(() => expect(log.up.length).toBe(1), patient);
@@ -195,7 +179,7 @@ test("close is over in two seconds with a peer that does not answer", async () =
 });
 
 test("a process ends by itself when its network is closed", async () => {
-  const { network, log } = await local();
+  const { network, log } = await networks.open();
   const other = await peer(randomBytes(32).toString("hex"));
   introduce(network, other);
   await vi.waitFor(() => expect(log.up.length).toBe(1), patient);
