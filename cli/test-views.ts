@@ -24,6 +24,7 @@ export function nodeView(over: Partial<NodeView> = {}): NodeView {
     resources: { ...NONE, cpuMilli: 2_000, memoryMib: 4_096 },
     allocated: { ...NONE, cpuMilli: 100, memoryMib: 64 },
     usage: null,
+    missedBy: [],
     tasks: 1,
     version: "0.1.0",
     driver: "process",

@@ -24,6 +24,7 @@ import { SessionClient } from "./core/session-client.ts";
 import { StateAuditor } from "./core/state-audit.ts";
 import { NO_COPY, staleAnswer } from "./core/stale.ts";
 import type { LocalView } from "./core/view-types.ts";
+import { isWatchMessage, Watch } from "./core/watch.ts";
 import type { DiskImage, Identity } from "./storage.ts";
 
 export interface NodeConfig {
@@ -53,7 +54,7 @@ export class Node {
   readonly #inbox: NodeMessage[] = [];
   readonly #roster: Roster;
   readonly #news: MemberNews;
-  readonly #lostPeers: Map<NodeId, Millis> = new Map();
+  readonly #watch: Watch;
   readonly #digests: Digests = new Digests();
   #usage: Usage | null = null;
   readonly #events: RecentEvents = new RecentEvents();
@@ -87,6 +88,7 @@ export class Node {
       send,
     });
     this.#roster = new Roster(identity);
+    this.#watch = new Watch(this.#self, this.#roster, send, now);
     this.#news = new MemberNews({
       identity,
       roster: this.#roster,
@@ -168,10 +170,11 @@ export class Node {
         this.#tick();
         return;
       case "message":
+        this.#watch.heard(event.from, this.#now);
         this.#message(event.from, event.message);
         return;
       case "peer-up":
-        this.#lostPeers.delete(event.peer);
+        this.#watch.peerUp(event.peer, this.#now);
         return;
       case "peer-lost":
         this.#peerLost(event.peer);
@@ -214,6 +217,7 @@ export class Node {
   #tick(): void {
     this.#replica.tick();
     this.#requests.tick(this.#now);
+    this.#watch.tick(this.isManager || this.#session.manager !== null, this.#now);
     this.#manager?.tick(this.#now);
     // While it is lost, any of them may have taken the seat of a holder that it knew.
     const askable = this.#roster.others(this.#news.isLost ? "all" : "holders");
@@ -232,7 +236,7 @@ export class Node {
   }
 
   #peerLost(peer: NodeId): void {
-    if (!this.#lostPeers.has(peer)) this.#lostPeers.set(peer, this.#now);
+    this.#watch.peerLost(peer, this.#now);
     const member = this.#roster.find(peer);
     if (member !== undefined) this.#replica.raft.peerLost(member.raftId);
     this.#manager?.peerLost(peer, this.#now);
@@ -248,14 +252,14 @@ export class Node {
   }
 
   #request(id: number, request: Request, timeoutMs: number): void {
-    if (request.kind === "read" && request.stale) {
-      const response = this.holdsLog
-        ? staleAnswer(this.#replica, request.query, this.#config, this.manager)
-        : NO_COPY;
-      this.#effects.push({ kind: "reply", id, response });
+    if (request.kind !== "read" || !request.stale) {
+      this.#requests.submit(id, request, timeoutMs, this.#now);
       return;
     }
-    this.#requests.submit(id, request, timeoutMs, this.#now);
+    const { manager, holdsLog } = this;
+    const seen = { config: this.#config, manager, watch: this.#watch, now: this.#now };
+    const response = holdsLog ? staleAnswer(this.#replica, request.query, seen) : NO_COPY;
+    this.#effects.push({ kind: "reply", id, response });
   }
 
   #send(to: NodeId, message: NodeMessage): void {
@@ -264,6 +268,10 @@ export class Node {
   }
 
   #message(from: NodeId, message: NodeMessage): void {
+    if (isWatchMessage(message)) {
+      this.#watch.message(from, message, this.#now);
+      return;
+    }
     switch (message.kind) {
       case "raft":
         this.#raft(from, message);
@@ -412,7 +420,10 @@ export class Node {
       for (const message of output.messages) this.#sendRaft(message);
       if (output.persist !== null) this.#persist(output.persist);
       if (output.save !== null) this.#effects.push({ kind: "save-snapshot", ...output.save });
-      if (output.wanted !== null) this.#wantSnapshot(output.wanted);
+      const { wanted } = output;
+      const from = wanted === null ? null : this.#roster.nodeOf(wanted.from);
+      if (wanted !== null && from !== null)
+        this.#effects.push({ kind: "fetch-snapshot", from, id: wanted.id });
       this.#applied(output.applied);
       this.#changeRole();
       if (this.#manager !== null) {
@@ -437,11 +448,6 @@ export class Node {
         return;
       for (const message of this.#inbox.splice(0)) this.#message(this.#self, message);
     }
-  }
-
-  #wantSnapshot({ from, id }: NonNullable<ReplicaOutput["wanted"]>): void {
-    const node = this.#roster.nodeOf(from);
-    if (node !== null) this.#effects.push({ kind: "fetch-snapshot", from: node, id });
   }
 
   #sendRaft(message: Extract<NodeMessage, { kind: "raft" }>["message"]): void {
@@ -473,7 +479,7 @@ export class Node {
           replica: this.#replica,
           orchVersion: this.#config.orchVersion,
           replaceAfterMs: this.#config.replaceAfterMs,
-          lostPeers: this.#lostPeers,
+          watch: this.#watch,
           gossipedUsage: (node) => this.#digests.usage(node),
           send: (to, message) => this.#send(to, message),
           note: (text) => this.#effects.push({ kind: "note", text }),

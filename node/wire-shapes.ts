@@ -217,6 +217,17 @@ const session = count;
 export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z.discriminatedUnion(
   "kind",
   [
+    z.object({ kind: z.literal("probe"), n: count }),
+    z.object({ kind: z.literal("probe-reply"), n: count }),
+    z.object({ kind: z.literal("probe-for"), n: count, subject: nodeId }),
+    z.object({ kind: z.literal("probed-for"), n: count, there: z.boolean() }),
+    z.object({
+      kind: z.literal("alerts"),
+      alerts: z.array(
+        z.object({ subject: nodeId, how: z.enum(["reset", "silent"]), ageMs: count }),
+      ),
+      validMs: count,
+    }),
     z.object({ kind: z.literal("session-open"), session, raftId: z.int().min(1), facts, reports }),
     z.object({ kind: z.literal("session-refused"), session, manager: memberShape.nullable() }),
     z.object({ kind: z.literal("session-removed"), session, left: z.boolean() }),

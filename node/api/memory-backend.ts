@@ -375,6 +375,7 @@ const NODE: NodeView = {
   resources: AMOUNTS,
   allocated: AMOUNTS,
   usage: { cpuMilli: 12, memoryMib: 100, diskMib: 5, load1: 0.25, ageMs: null },
+  missedBy: [],
   tasks: 0,
   version: "0.1.0",
   driver: "memory",

@@ -64,6 +64,16 @@ export const nodeSchema: z.ZodType<NodeView> = z.object({
   resources: resourcesSchema,
   allocated: resourcesSchema,
   usage: usageSchema.nullable(),
+  missedBy: z
+    .array(
+      z.object({
+        node: z.string(),
+        name: z.string(),
+        how: z.enum(["reset", "silent"]),
+        forMs: count,
+      }),
+    )
+    .describe("Nodes that watch it and cannot hear it, nor can those they asked"),
   tasks: count.describe("Tasks that are placed on it and not over"),
   version: z.string(),
   driver: z.string(),

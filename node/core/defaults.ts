@@ -14,8 +14,14 @@ export const ELECTION_TICKS = 10;
 /** A worker session says that it lives this often. */
 export const SESSION_BEAT_MS = 1_000;
 
-/** A silent session's node is down after this: three missed beats and a margin for a busy machine. */
+/** A silent session's node is down after this if one observer misses it too: three missed beats and a margin for a busy machine. */
 export const SESSION_SILENT_MS = 4_000;
+
+/** … after this if enough observers do, who have missed it for three probes themselves: one missed beat. */
+export const SESSION_MISSED_MS = 2_000;
+
+/** … and after this if none does: it lives, and is of no use to a manager that it cannot hear. */
+export const SESSION_ALONE_MS = 8_000;
 
 /** A node whose stream broke gets this long to come back before it is down: a restart of orch takes less. */
 export const SESSION_BROKEN_MS = 1_500;
@@ -149,3 +155,23 @@ export const GOSSIP_MAX_MS = 300_000;
 export const FULL_MESH_NODES = 16;
 /** Neighbours on each side of the ring of all nodes. */
 export const RING_NEIGHBOURS = 4;
+
+/** Nodes watch each other on this many rings: enough that some observers outlive what their subject dies of. */
+export const RINGS = 8;
+
+/** Observers that have to miss a node before it is down in a hurry; a majority where it has fewer than five. */
+export const OBSERVERS_ENOUGH = 3;
+
+/** An observer asks each of its subjects this often whether it is there: the grain of what silence can be noticed. */
+export const PROBE_MS = 1_000;
+
+/** Silent for this long, a subject is looked for with others' help: three probes lost, and what TCP sends again. */
+export const PROBE_SILENT_MS = 3_000;
+
+/** Others that are asked to look for a silent subject, and how long they have. */
+export const HELPERS = 2;
+export const HELP_MS = 700;
+
+/** An alert is repeated as long as it holds, this often at first, and seldom once it is old; it counts for three times that. */
+export const ALERT_MS = 1_000;
+export const ALERT_MAX_MS = 30_000;

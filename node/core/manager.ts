@@ -8,7 +8,7 @@ import type { Command, Envelope } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
-import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
+import { PASS_MS, PLAN_STEPS, SESSION_MISSED_MS, STALL_MS, TICK_MS } from "./defaults.ts";
 import type { Asked } from "./early-requests.ts";
 import { sameFacts } from "./facts.ts";
 import { logView } from "./log-view.ts";
@@ -18,7 +18,9 @@ import type { AppliedEntry, Replica } from "./replica.ts";
 import type { Query, Request, Response, UserCommand } from "./request.ts";
 import { type MemberList, SessionTable } from "./sessions.ts";
 import { Transfers } from "./transfers.ts";
+import { type Evidence, downAtMs } from "./verdict.ts";
 import { answer, type ViewContext } from "./views.ts";
+import type { Watch } from "./watch.ts";
 
 /** Who waits for a proposal of this manager to be applied. */
 type Waiter =
@@ -49,8 +51,8 @@ export interface ManagerContext {
   readonly replica: Replica;
   readonly orchVersion: string;
   readonly replaceAfterMs: number;
-  /** Peers whose stream is broken now, and since when: known from before this node managed. */
-  readonly lostPeers: ReadonlyMap<NodeId, Millis>;
+  /** Who misses whom: known from before this node managed. */
+  readonly watch: Pick<Watch, "lost" | "of" | "missing">;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
   readonly send: (to: NodeId, message: NodeMessage) => void;
   readonly note: (text: string) => void;
@@ -225,7 +227,7 @@ export class Manager {
   }
 
   #viewContext(): ViewContext {
-    const { replica, self, gossipedUsage, lostPeers } = this.#context;
+    const { replica, self, gossipedUsage, watch } = this.#context;
     const { voters, outgoing, learners } = replica.membership;
     return {
       manager: self,
@@ -243,7 +245,8 @@ export class Manager {
           ageMs: Math.max(0, this.#lastTickMs - atMs),
         };
       },
-      suspect: (node) => lostPeers.has(node) && node !== self,
+      missedBy: (node) => watch.missing(node, this.#lastTickMs),
+      nowMs: this.#lastTickMs,
     };
   }
 
@@ -412,13 +415,24 @@ export class Manager {
   }
 
   #judgeAll(now: Millis): void {
-    const { replica, self, lostPeers } = this.#context;
+    const { replica, self } = this.#context;
     for (const { id, liveness } of replica.state.nodes.values()) {
       if (liveness === "down" || id === self) continue;
-      if (now >= this.#sessions.downAtMs(id, lostPeers.get(id) ?? null)) {
+      const evidence = this.#sessions.evidence(id);
+      const { session } = evidence;
+      const stands = session !== null && session.brokenAtMs === null;
+      if (stands && now - session.lastHeardMs < SESSION_MISSED_MS) continue;
+      if (now >= downAtMs({ ...evidence, ...this.#witnesses(id, now) })) {
         this.#judge(id, "down", now);
       }
     }
+  }
+
+  #witnesses(node: NodeId, now: Millis): Pick<Evidence, "lostAtMs" | "observers" | "alerts"> {
+    const { replica, watch } = this.#context;
+    const isThere = (observer: NodeId): boolean =>
+      replica.state.nodes.get(observer)?.liveness === "ready";
+    return { lostAtMs: watch.lost.get(node) ?? null, ...watch.of(node, isThere, now) };
   }
 
   #judge(node: NodeId, liveness: "ready" | "down", now: Millis): void {

@@ -24,6 +24,14 @@ export interface Vouch {
   readonly index: number;
 }
 
+/** What an observer misses: the stream to `subject` broke (`reset`), or nothing came for too long; others found it neither. */
+export interface Alert {
+  readonly subject: NodeId;
+  readonly how: "reset" | "silent";
+  /** Since when, before the message was sent. */
+  readonly ageMs: number;
+}
+
 /** What nodes say to each other, besides the join. All of it may be lost, and none of it is trusted to be new. */
 export type NodeMessage =
   | { readonly kind: "raft"; readonly clusterId: string; readonly message: Message }
@@ -33,6 +41,14 @@ export type NodeMessage =
   | { readonly kind: "state-mark"; readonly index: number; readonly hash: string }
   /** It is not what the others have made of it: whoever hears this of the manager must stop. */
   | { readonly kind: "state-differs"; readonly index: number }
+  /** An observer asks its subject, or one that another asked for, whether it is there. */
+  | { readonly kind: "probe"; readonly n: number }
+  | { readonly kind: "probe-reply"; readonly n: number }
+  /** An observer cannot hear its subject: can the addressee? */
+  | { readonly kind: "probe-for"; readonly n: number; readonly subject: NodeId }
+  | { readonly kind: "probed-for"; readonly n: number; readonly there: boolean }
+  /** All that its sender misses now; counts for so long. To every holder of the log. */
+  | { readonly kind: "alerts"; readonly alerts: readonly Alert[]; readonly validMs: number }
   /** A worker asks the manager for its assignments. `session`: its own number, higher each time. */
   | {
       readonly kind: "session-open";

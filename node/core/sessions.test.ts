@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
+import type { NodeId } from "../../state/ids.ts";
 import { idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
 import { SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
 import type { Member, SessionSet } from "./message.ts";
 import { SessionTable } from "./sessions.ts";
+import { downAtMs } from "./verdict.ts";
 
 const START = 1_000_000;
 const A = idOf("a");
@@ -12,22 +14,28 @@ function sessions(): SessionTable {
   return new SessionTable(START);
 }
 
+/** With one of its observers missing it. */
+function downAt(table: SessionTable, node: NodeId, lostAtMs: number | null): number {
+  const alerts = [{ sinceMs: START }];
+  return downAtMs({ ...table.evidence(node), lostAtMs, observers: 3, alerts });
+}
+
 describe("when a node is taken for down", () => {
   it("after the grace time of a new manager, if it never spoke", () => {
-    expect(sessions().downAtMs(A, null)).toBe(START + SESSION_GRACE_MS);
+    expect(downAt(sessions(), A, null)).toBe(START + SESSION_GRACE_MS);
   });
 
   it("much sooner when its stream was seen to break, but not before it could open a session", () => {
-    expect(sessions().downAtMs(A, START - 100)).toBe(START - 100 + SESSION_BROKEN_MS);
-    expect(sessions().downAtMs(A, START - 60_000)).toBe(START + SESSION_BROKEN_MS / 2);
+    expect(downAt(sessions(), A, START - 100)).toBe(START - 100 + SESSION_BROKEN_MS);
+    expect(downAt(sessions(), A, START - 60_000)).toBe(START + SESSION_BROKEN_MS / 2);
   });
 
   it("when its session was silent for too long", () => {
     const table = sessions();
     table.open(A, 1, START + 10_000);
-    expect(table.downAtMs(A, null)).toBe(START + 10_000 + SESSION_SILENT_MS);
+    expect(downAt(table, A, null)).toBe(START + 10_000 + SESSION_SILENT_MS);
     expect(table.heard(A, 1, START + 12_000)).toBe(true);
-    expect(table.downAtMs(A, null)).toBe(START + 12_000 + SESSION_SILENT_MS);
+    expect(downAt(table, A, null)).toBe(START + 12_000 + SESSION_SILENT_MS);
   });
 
   it("soon after its stream broke, counted from the first break, unless it speaks again", () => {
@@ -35,15 +43,15 @@ describe("when a node is taken for down", () => {
     table.open(A, 1, START);
     table.peerLost(A, START + 1000);
     table.peerLost(A, START + 2000);
-    expect(table.downAtMs(A, null)).toBe(START + 1000 + SESSION_BROKEN_MS);
+    expect(downAt(table, A, null)).toBe(START + 1000 + SESSION_BROKEN_MS);
     table.heard(A, 1, START + 2100);
-    expect(table.downAtMs(A, null)).toBe(START + 2100 + SESSION_SILENT_MS);
+    expect(downAt(table, A, null)).toBe(START + 2100 + SESSION_SILENT_MS);
   });
 
   it("never from what was known before its session: an open is a sign of life", () => {
     const table = sessions();
     table.open(A, 1, START + 50);
-    expect(table.downAtMs(A, START - 60_000)).toBe(START + 50 + SESSION_SILENT_MS);
+    expect(downAt(table, A, START - 60_000)).toBe(START + 50 + SESSION_SILENT_MS);
   });
 
   it("after its grace, when it was admitted while this manager led", () => {
@@ -52,8 +60,8 @@ describe("when a node is taken for down", () => {
     table.peerLost(A, START + 100);
     table.expect(A, START + 60_000);
     expect(table.has(A)).toBe(false);
-    expect(table.downAtMs(A, null)).toBe(START + 60_000 + SESSION_GRACE_MS);
-    expect(table.downAtMs(idOf("b"), null)).toBe(START + SESSION_GRACE_MS);
+    expect(downAt(table, A, null)).toBe(START + 60_000 + SESSION_GRACE_MS);
+    expect(downAt(table, idOf("b"), null)).toBe(START + SESSION_GRACE_MS);
   });
 });
 
@@ -64,16 +72,16 @@ describe("a manager that stood still", () => {
     table.open(idOf("b"), 1, START);
     table.peerLost(idOf("b"), START + 100);
     table.forgive(7000);
-    expect(table.downAtMs(A, null)).toBe(START + 7000 + SESSION_SILENT_MS);
-    expect(table.downAtMs(idOf("b"), null)).toBe(START + 7100 + SESSION_BROKEN_MS);
+    expect(downAt(table, A, null)).toBe(START + 7000 + SESSION_SILENT_MS);
+    expect(downAt(table, idOf("b"), null)).toBe(START + 7100 + SESSION_BROKEN_MS);
   });
 
   it("nor those that it has not heard of yet", () => {
     const table = sessions();
     table.expect(idOf("b"), START + 1000);
     table.forgive(7000);
-    expect(table.downAtMs(A, null)).toBe(START + 7000 + SESSION_GRACE_MS);
-    expect(table.downAtMs(idOf("b"), null)).toBe(START + 8000 + SESSION_GRACE_MS);
+    expect(downAt(table, A, null)).toBe(START + 7000 + SESSION_GRACE_MS);
+    expect(downAt(table, idOf("b"), null)).toBe(START + 8000 + SESSION_GRACE_MS);
   });
 });
 
@@ -84,7 +92,7 @@ describe("sessions", () => {
     table.open(A, 5, START);
     expect(table.heard(A, 4, START + 1)).toBe(false);
     expect(table.heard(A, 6, START + 1)).toBe(false);
-    expect(table.downAtMs(A, null)).toBe(START + SESSION_SILENT_MS);
+    expect(downAt(table, A, null)).toBe(START + SESSION_SILENT_MS);
   });
 
   it("are replaced by later ones only", () => {

@@ -3,13 +3,9 @@ import type { ClusterState } from "../../state/cluster.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { Told } from "./assignments.ts";
 import { assignmentChange } from "./assignments.ts";
-import {
-  SESSION_BEAT_MS,
-  SESSION_BROKEN_MS,
-  SESSION_GRACE_MS,
-  SESSION_SILENT_MS,
-} from "./defaults.ts";
+import { SESSION_BEAT_MS } from "./defaults.ts";
 import type { Member, NodeMessage, SessionSet } from "./message.ts";
+import type { Evidence } from "./verdict.ts";
 
 interface Session {
   readonly session: number;
@@ -139,21 +135,11 @@ export class SessionTable {
     }
   }
 
-  /**
-   * When this node is to be taken for down unless it is heard before. `lostAtMs`: when its stream to this
-   * node broke, as far as known from before this node managed; so a new manager does not start from nothing.
-   */
-  downAtMs(node: NodeId, lostAtMs: Millis | null): Millis {
-    const known = this.#sessions.get(node);
-    if (known === undefined) {
-      const expectedMs = this.#expected.get(node);
-      if (expectedMs !== undefined) return expectedMs + SESSION_GRACE_MS;
-      if (lostAtMs === null) return this.#startedAtMs + SESSION_GRACE_MS;
-      // A live node opens its session with a new manager within a few round trips.
-      return Math.max(lostAtMs + SESSION_BROKEN_MS, this.#startedAtMs + SESSION_BROKEN_MS / 2);
-    }
-    if (known.brokenAtMs !== null) return known.brokenAtMs + SESSION_BROKEN_MS;
-    return known.lastHeardMs + SESSION_SILENT_MS;
+  /** What the sessions say of a node. */
+  evidence(node: NodeId): Pick<Evidence, "managesSinceMs" | "session" | "expectedAtMs"> {
+    const session = this.#sessions.get(node) ?? null;
+    const expectedAtMs = this.#expected.get(node) ?? null;
+    return { managesSinceMs: this.#startedAtMs, session, expectedAtMs };
   }
 
   /** The sets that are due now: tasks as soon as they change, members when `members` is given. */

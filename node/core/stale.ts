@@ -1,10 +1,11 @@
 import { fault } from "../../lib/errors.ts";
-import type { NodeId } from "../../state/ids.ts";
+import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeConfig } from "../node.ts";
 import { logView } from "./log-view.ts";
 import type { Replica } from "./replica.ts";
 import type { Query, Response } from "./request.ts";
 import { answer } from "./views.ts";
+import type { Watch } from "./watch.ts";
 
 export const NO_COPY: Response = {
   kind: "refused",
@@ -15,13 +16,17 @@ export const NO_COPY: Response = {
   ),
 };
 
+/** What a node that holds the log has beside it. */
+export interface Seen {
+  readonly config: NodeConfig;
+  readonly manager: NodeId | null;
+  readonly watch: Pick<Watch, "missing">;
+  readonly now: Millis;
+}
+
 /** An answer from what this node has applied, however old: for when no manager is to be had. */
-export function staleAnswer(
-  replica: Replica,
-  query: Query,
-  config: NodeConfig,
-  manager: NodeId | null,
-): Response {
+export function staleAnswer(replica: Replica, query: Query, seen: Seen): Response {
+  const { config, manager, watch, now } = seen;
   if (replica.state.clusterId === "") return NO_COPY;
   if (query.kind === "token") {
     const reason = "the join token is read from the manager only";
@@ -34,7 +39,8 @@ export function staleAnswer(
     voters: new Set([...voters, ...outgoing]),
     learners: new Set(learners),
     usage: () => null,
-    suspect: () => false,
+    missedBy: (node) => watch.missing(node, now),
+    nowMs: now,
     term: replica.raft.term,
     commitIndex: replica.raft.commitIndex,
     quorum: manager !== null,

@@ -19,6 +19,14 @@ export interface UsageView {
   readonly ageMs: number | null;
 }
 
+export interface MissedByView {
+  readonly node: string;
+  readonly name: string;
+  /** Its connection broke, or nothing comes over it. */
+  readonly how: "reset" | "silent";
+  readonly forMs: number;
+}
+
 export interface NodeView {
   readonly id: string;
   readonly name: string;
@@ -32,6 +40,8 @@ export interface NodeView {
   readonly resources: ResourcesView;
   readonly allocated: ResourcesView;
   readonly usage: UsageView | null;
+  /** Nodes that watch this one and cannot hear it, nor those they asked: it is suspect while there are any. */
+  readonly missedBy: readonly MissedByView[];
   /** Tasks that are placed on it and not over. */
   readonly tasks: number;
   readonly version: string;

@@ -13,7 +13,9 @@ const CONTEXT: AnswerContext = {
   voters: new Set([1]),
   learners: new Set([2]),
   usage: () => null,
-  suspect: (node) => node === idOf("b"),
+  missedBy: (node) =>
+    node === idOf("b") ? [{ observer: idOf("a"), how: "silent", sinceMs: 5_000 }] : [],
+  nowMs: 9_000,
   term: 3,
   commitIndex: 9,
   quorum: true,

@@ -3,13 +3,14 @@ import { fault } from "../../lib/errors.ts";
 import { unreachable } from "../../lib/assert.ts";
 import type { ClusterState, StateEvent } from "../../state/cluster.ts";
 import { type Config, configBytes } from "../../state/config.ts";
-import type { NodeId } from "../../state/ids.ts";
+import type { Millis, NodeId } from "../../state/ids.ts";
 import { slotName, taskId } from "../../state/ids.ts";
 import type { NodeRecord } from "../../state/node-record.ts";
 import type { Resources } from "../../state/spec.ts";
 import { didYouMean } from "../../state/suggest.ts";
 import type { Task } from "../../state/task.ts";
 import { isTerminal } from "../../state/task.ts";
+import type { Sighting } from "./alerts.ts";
 import { isoTime, isoTimeOrNull } from "./iso-time.ts";
 import { jobView } from "./job-view.ts";
 import type { Query } from "./request.ts";
@@ -32,7 +33,9 @@ export interface ViewContext {
   readonly voters: ReadonlySet<number>;
   readonly learners: ReadonlySet<number>;
   readonly usage: (node: NodeId) => UsageView | null;
-  readonly suspect: (node: NodeId) => boolean;
+  /** Those who watch the node and miss it. */
+  readonly missedBy: (node: NodeId) => readonly Sighting[];
+  readonly nowMs: Millis;
 }
 
 export interface AnswerContext extends ViewContext {
@@ -110,6 +113,12 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
     resources: resourcesView(node.resources),
     allocated: resourcesView(allocated.resources),
     usage: context.usage(node.id),
+    missedBy: context.missedBy(node.id).map(({ observer, how, sinceMs }) => ({
+      node: observer,
+      name: state.nodes.get(observer)?.name ?? "",
+      how,
+      forMs: Math.max(0, context.nowMs - sinceMs),
+    })),
     tasks: allocated.tasks,
     version: node.orchVersion,
     driver: node.drivers.join(","),
@@ -120,7 +129,7 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
 /** A node that leaves is `left` once it has handed over all that it had: it is about to be removed. */
 function statusOf(node: NodeRecord, tasks: number, context: ViewContext): NodeView["status"] {
   if (node.liveness === "down") return "down";
-  if (context.suspect(node.id)) return "suspect";
+  if (context.missedBy(node.id).length > 0) return "suspect";
   if (!node.leaving) return "ready";
   const holdsLog = context.voters.has(node.raftId) || context.learners.has(node.raftId);
   return tasks > 0 || holdsLog ? "draining" : "left";

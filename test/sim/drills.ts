@@ -1,6 +1,7 @@
 import { isVoter } from "../../consensus/membership.ts";
 import type { Prng } from "../../lib/prng.ts";
 import type { Host } from "./host.ts";
+import { expectDown, expectReady } from "./missing.ts";
 import type { Drill } from "./options.ts";
 import type { Registers } from "./registers.ts";
 import { strand } from "./strand.ts";
@@ -14,6 +15,8 @@ const FAILOVER_MS = 12_000;
 /** How long a fault that concerns no quorum is looked at. */
 const CALM_MS = 8_000;
 const ASK_EVERY_MS = 250;
+/** A fault between two nodes, while all others hear both: shorter than what a manager bears. */
+const APART_MS = 6_000;
 
 /**
  * What must come of one fault in a cluster that has converged and is well otherwise. In the storm before nothing
@@ -90,10 +93,7 @@ export class Drills {
         this.#stays(drill, manager);
         return;
       case "the manager hands over to a voter that is away":
-        for (const { id } of world.hosts.values()) {
-          network.cut(id, voter.id);
-          network.cut(voter.id, id);
-        }
+        this.#isolate(voter);
         manager.request({ kind: "transfer", node: voter.id }, CALM_MS, () => {});
         world.until(world.queue.nowMs + 200);
         this.#goesOn(drill, [manager], [manager, ...others]);
@@ -109,12 +109,38 @@ export class Drills {
         // All begin again at the same moment, in step: only chance lets one of them stand first.
         for (const host of world.running()) world.crash(host, drill, 1_000);
         return;
+      case "a node falls":
+        world.crash(voter, drill, FAULT_MS);
+        expectDown(world, drill, voter.id);
+        return;
+      case "a node falls silent":
+        this.#isolate(voter);
+        expectDown(world, drill, voter.id);
+        return;
+      case "the manager's node falls silent":
+        this.#isolate(manager);
+        expectDown(world, drill, manager.id);
+        return;
+      case "a node and the manager are apart for a while":
+        network.cut(manager.id, voter.id);
+        network.cut(voter.id, manager.id);
+        expectReady(world, drill, voter.id, APART_MS);
+        return;
       case "the manager falls with entries that one slow disk alone has": {
         const ask = (): void => this.#ask([manager]);
         if (strand(world, this.#prng, manager, ask, () => true))
           this.#goesOn(drill, others, others);
         return;
       }
+    }
+  }
+
+  #isolate({ id }: Host): void {
+    const { network, hosts } = this.#world;
+    for (const other of hosts.values()) {
+      if (other.id === id) continue;
+      network.cut(id, other.id);
+      network.cut(other.id, id);
     }
   }
 

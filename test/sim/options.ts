@@ -63,7 +63,14 @@ export const DRILLS = [
   "the manager hands over to a voter that is mute",
   "power loss",
   "the manager falls with entries that one slow disk alone has",
+  "a node falls",
+  "a node falls silent",
+  "the manager's node falls silent",
+  "a node and the manager are apart for a while",
 ] as const;
+
+/** Messages that take this long or longer are far from a network that orch is made for. */
+export const FAR_MS = 100;
 
 export type Drill = (typeof DRILLS)[number];
 

@@ -194,7 +194,7 @@ export class World implements HostWorld {
       host.disk.submit({ ...NO_WRITE, identity });
       host.disk.sync();
       this.say(`${host.id} is admitted as ${admitted}`);
-      host.start();
+      this.#start(host);
     };
     const command = { kind: "node-admit", node: host.id, facts: host.facts } as const;
     this.#joins += 1;
@@ -268,6 +268,10 @@ export class World implements HostWorld {
   #restart(host: Host): void {
     if (host.isUp || host.disk.durable.identity === null) return;
     this.say(`${host.id} restarts`);
+    this.#start(host);
+  }
+
+  #start(host: Host): void {
     host.start();
     for (const other of this.running()) {
       if (other !== host) other.deliver({ kind: "peer-up", peer: host.id });

@@ -1,0 +1,84 @@
+import { describe, expect, it } from "vitest";
+import {
+  OBSERVERS_ENOUGH,
+  SESSION_ALONE_MS,
+  SESSION_BROKEN_MS,
+  SESSION_GRACE_MS,
+  SESSION_MISSED_MS,
+  SESSION_SILENT_MS,
+} from "./defaults.ts";
+import { downAtMs, type Evidence } from "./verdict.ts";
+
+const NOTHING: Evidence = {
+  managesSinceMs: 100_000,
+  session: null,
+  expectedAtMs: null,
+  lostAtMs: null,
+  observers: 8,
+  alerts: [],
+};
+
+function alerts(count: number, sinceMs = 90_000): Evidence["alerts"] {
+  return Array.from({ length: count }, (_, i) => ({ sinceMs: sinceMs + i }));
+}
+
+describe("a node whose session is silent", () => {
+  const silent = { ...NOTHING, session: { lastHeardMs: 200_000, brokenAtMs: null } };
+
+  it.each([
+    { observers: 8, missing: 0, waits: SESSION_ALONE_MS },
+    { observers: 8, missing: 1, waits: SESSION_SILENT_MS },
+    { observers: 8, missing: OBSERVERS_ENOUGH - 1, waits: SESSION_SILENT_MS },
+    { observers: 8, missing: OBSERVERS_ENOUGH, waits: SESSION_MISSED_MS },
+    { observers: 4, missing: 2, waits: SESSION_SILENT_MS },
+    { observers: 4, missing: 3, waits: SESSION_MISSED_MS },
+    { observers: 3, missing: 2, waits: SESSION_MISSED_MS },
+    { observers: 2, missing: 1, waits: SESSION_SILENT_MS },
+    { observers: 2, missing: 2, waits: SESSION_MISSED_MS },
+    { observers: 1, missing: 1, waits: SESSION_MISSED_MS },
+    { observers: 0, missing: 0, waits: SESSION_SILENT_MS },
+  ])(
+    "is down $waits ms after its last sign, when $missing of $observers observers miss it",
+    ({ observers, missing, waits }) => {
+      const at = downAtMs({ ...silent, observers, alerts: alerts(missing) });
+      expect(at).toBe(200_000 + waits);
+    },
+  );
+});
+
+describe("a node whose stream broke", () => {
+  const broken = { ...NOTHING, session: { lastHeardMs: 200_000, brokenAtMs: 200_300 } };
+
+  it("has the time of a restart, when one observer misses it too", () => {
+    expect(downAtMs({ ...broken, alerts: alerts(1) })).toBe(200_300 + SESSION_BROKEN_MS);
+  });
+
+  it("has more when others hear it: only the link to the manager is broken", () => {
+    expect(downAtMs(broken)).toBe(200_300 + SESSION_ALONE_MS);
+  });
+});
+
+describe("a node that a new manager has no session of", () => {
+  it("is down as soon as it had the chance to open one, when enough have missed it for long", () => {
+    const at = downAtMs({ ...NOTHING, alerts: alerts(3) });
+    expect(at).toBe(100_000 + SESSION_BROKEN_MS / 2);
+  });
+
+  it("no sooner than a restart takes after it was missed first", () => {
+    expect(downAtMs({ ...NOTHING, alerts: alerts(3, 99_800) })).toBe(99_800 + SESSION_BROKEN_MS);
+    expect(downAtMs({ ...NOTHING, lostAtMs: 99_900, alerts: alerts(1) })).toBe(
+      99_900 + SESSION_BROKEN_MS,
+    );
+  });
+
+  it("has the grace time when some miss it, and more when nobody does", () => {
+    expect(downAtMs({ ...NOTHING, alerts: alerts(1) })).toBe(100_000 + SESSION_GRACE_MS);
+    expect(downAtMs(NOTHING)).toBe(100_000 + SESSION_ALONE_MS);
+    expect(downAtMs({ ...NOTHING, lostAtMs: 60_000 })).toBe(100_000 + SESSION_ALONE_MS);
+  });
+
+  it("that was just admitted has its grace, whatever others say", () => {
+    const newcomer = { ...NOTHING, expectedAtMs: 150_000, alerts: alerts(8) };
+    expect(downAtMs(newcomer)).toBe(150_000 + SESSION_GRACE_MS);
+  });
+});
