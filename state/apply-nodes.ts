@@ -57,6 +57,9 @@ function refuseOld(facts: NodeFacts, level: number): Outcome {
 export function applyFacts(tables: Tables, command: Of<"node-facts">, change: Change): Outcome {
   const old = tables.nodes.get(command.node);
   if (old === undefined) return noSuchNode(command.node);
+  if (command.facts.featureLevel < tables.featureLevel) {
+    return refuseOld(command.facts, tables.featureLevel);
+  }
   const { id, raftId, liveness, leaving, joinedAtMs, admittedIndex, modifiedIndex } = old;
   const name = freeName(tables, command.facts.name, id);
   const facts: NodeFacts = { ...command.facts, name };

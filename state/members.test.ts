@@ -233,6 +233,17 @@ describe("the feature level", () => {
     expect(rise(cluster, 2)).toBe("done true null");
   });
 
+  it("does not take back what a member said it understands: that was said by an earlier process", () => {
+    const cluster = new TestCluster();
+    cluster.admitWith("a", { featureLevel: 2 });
+    rise(cluster, 2);
+    const facts = nodeFacts("a", { featureLevel: 1 });
+    expect(cluster.apply({ kind: "node-facts", node: idOf("a"), facts })).toMatchObject({
+      fault: { code: "too-old" },
+    });
+    expect(cluster.state.nodes.get(idOf("a"))?.featureLevel).toBe(2);
+  });
+
   it("keeps a node out that is below it, also one that was a member", () => {
     const cluster = new TestCluster();
     cluster.admitWith("a", { featureLevel: 2 });

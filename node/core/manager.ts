@@ -352,6 +352,7 @@ export class Manager {
       this.#tellRemoved(from, session);
       return;
     }
+    if (this.#sessions.isPast(from, session)) return;
     if (!sameFacts(record, facts)) {
       const command: Command = { kind: "node-facts", node: from, facts };
       // It asks again, and by then this manager may have room for them.

@@ -49,9 +49,8 @@ export class SessionTable {
 
   /** A worker opens a session; an older one of the same node ends. The full set is due at once. */
   open(node: NodeId, session: number, now: Millis): void {
+    if (this.isPast(node, session)) return;
     const known = this.#sessions.get(node);
-    // A lower number after a break is a node whose clock was set back, not a late message.
-    if (known !== undefined && known.session > session && known.brokenAtMs === null) return;
     this.#expected.delete(node);
     this.#sessions.set(node, {
       session,
@@ -67,6 +66,12 @@ export class SessionTable {
       dirty: true,
       membersStamp: -1,
     });
+  }
+
+  /** Whether that is a late message of an earlier session. A lower number after a break is a node whose clock was set back. */
+  isPast(node: NodeId, session: number): boolean {
+    const known = this.#sessions.get(node);
+    return known !== undefined && known.session > session && known.brokenAtMs === null;
   }
 
   /** The node was admitted just now, perhaps anew: it has yet to start, and an older session of it is over. */
