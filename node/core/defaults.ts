@@ -151,10 +151,8 @@ export const GOSSIP_PER_SECOND = 20;
 export const GOSSIP_MIN_MS = 2_000;
 export const GOSSIP_MAX_MS = 300_000;
 
-/** Up to this many nodes all stay connected; beyond, everyone keeps to the log holders and its neighbours. */
+/** Up to this many nodes all stay connected; beyond, everyone keeps to the log holders and its neighbours on the rings. */
 export const FULL_MESH_NODES = 16;
-/** Neighbours on each side of the ring of all nodes. */
-export const RING_NEIGHBOURS = 4;
 
 /** Nodes watch each other on this many rings: enough that some observers outlive what their subject dies of. */
 export const RINGS = 8;

@@ -1,8 +1,9 @@
 import { type Membership, memberIds } from "../../consensus/membership.ts";
 import type { ClusterState } from "../../state/cluster.ts";
 import type { NodeId } from "../../state/ids.ts";
-import { FULL_MESH_NODES, RING_NEIGHBOURS } from "./defaults.ts";
+import { FULL_MESH_NODES } from "./defaults.ts";
 import type { Member } from "./message.ts";
+import { neighboursOf } from "./rings.ts";
 
 /** The members as the log says, sorted by id. */
 export function membersOf(state: ClusterState, membership: Membership): Member[] {
@@ -19,15 +20,14 @@ export function membersOf(state: ClusterState, membership: Membership): Member[]
 }
 
 /**
- * With whom a node stays connected: all while they are few; else the log holders, one of which manages,
- * and its neighbours on the ring of ids, so that gossip has a mesh and no node has many connections.
+ * With whom a node stays connected: all while they are few; else the log holders, one of which manages, and those that it
+ * watches or that watch it, over which gossip travels as well. So no node has many connections.
  */
 export function connectList(self: NodeId, members: readonly Member[]): Member[] {
   const others = members.filter(({ id }) => id !== self);
   if (members.length <= FULL_MESH_NODES) return others;
-  const at = members.findIndex(({ id }) => id === self);
-  return others.filter((member) => {
-    const distance = Math.abs(members.indexOf(member) - at);
-    return member.holdsLog || Math.min(distance, members.length - distance) <= RING_NEIGHBOURS;
-  });
+  const ids = members.map(({ id }) => id);
+  const { subjects, observers } = neighboursOf(self, ids);
+  const wanted = new Set([...subjects, ...observers]);
+  return others.filter(({ id, holdsLog }) => holdsLog || wanted.has(id));
 }
