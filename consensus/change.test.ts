@@ -117,7 +117,14 @@ describe("item 20: a swap is one joint change", () => {
     expect(cluster.raft(1).membership.voters).toEqual([1, 4, 5]);
     cluster.act(1, (raft) => raft.campaign());
     cluster.persist(1);
-    const grant = { kind: "pre-vote-reply", to: 1, term: 2, rejected: false } as const;
+    const grant = {
+      kind: "pre-vote-reply",
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    } as const;
     cluster.step({ ...grant, from: 2 });
     cluster.step({ ...grant, from: 3 });
     expect(cluster.raft(1).role, "the old half alone").toBe("pre-candidate");
@@ -146,7 +153,7 @@ describe("items 21 and 22: one change at a time, active when applied", () => {
     }
     cluster.act(1, (raft) => raft.campaign());
     for (const kind of ["pre-vote-reply", "vote-reply"] as const) {
-      cluster.step({ kind, from: 2, to: 1, term: 2, rejected: false });
+      cluster.step({ kind, from: 2, to: 1, term: 2, rejected: false, commit: 0, commitTerm: 0 });
       cluster.persist(1);
     }
     expect(cluster.raft(1).role).toBe("leader");

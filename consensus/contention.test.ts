@@ -92,7 +92,15 @@ describe("who encourages another", () => {
     const cluster = lone();
     cluster.act(1, (raft) => raft.campaign());
     cluster.persist(1);
-    cluster.step({ kind: "pre-vote-reply", from: 3, to: 1, term: 2, rejected: false });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 3,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
     expect(cluster.raft(1)).toMatchObject({ role: "candidate", term: 2 });
     cluster.step(preVote(3));
     expect(cluster.raft(1)).toMatchObject({ role: "candidate", term: 2 });
@@ -104,7 +112,15 @@ describe("a request that was lost comes again", () => {
     const cluster = clusterOf(5);
     cluster.act(1, (raft) => raft.campaign());
     cluster.drop();
-    cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 2,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
     cluster.tick(1, 2);
     expect(cluster.drop()).toEqual([]);
     cluster.tick(1);
@@ -119,7 +135,15 @@ describe("a request that was lost comes again", () => {
       } else {
         cluster.act(1, (raft) => raft.campaign());
         cluster.persist(1);
-        cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+        cluster.step({
+          kind: "pre-vote-reply",
+          from: 2,
+          to: 1,
+          term: 2,
+          rejected: false,
+          commit: 0,
+          commitTerm: 0,
+        });
       }
       cluster.persist(1);
       cluster.drop();
@@ -130,5 +154,47 @@ describe("a request that was lost comes again", () => {
         { to: 3, term: 2, transfer },
       ]);
     }
+  });
+});
+
+describe("answers say what is committed", () => {
+  it("a candidate learns from one that refuses it", () => {
+    const cluster = lone(THREE, [1, 1]);
+    expect(cluster.raft(1).commitIndex).toBe(1);
+    cluster.act(1, (raft) => raft.campaign());
+    const refusal = { kind: "pre-vote-reply", from: 2, to: 1, term: 1, rejected: true } as const;
+    // Beyond its log, and of another term than its own: nothing that it has.
+    cluster.step({ ...refusal, commit: 9, commitTerm: 1 });
+    cluster.step({ ...refusal, commit: 3, commitTerm: 2 });
+    expect(cluster.raft(1).commitIndex).toBe(1);
+    cluster.step({ ...refusal, commit: 2, commitTerm: 1 });
+    expect(cluster.raft(1).commitIndex).toBe(2);
+    cluster.step({ ...refusal, from: 3, commit: 1, commitTerm: 1 });
+    expect(cluster.raft(1).commitIndex).toBe(2);
+  });
+
+  it("an only voter that forgot that it is the only one learns it from those that it asks", () => {
+    const cluster = clusterOf(3);
+    cluster.elect(1);
+    cluster.change(1, { op: "add-learner", id: 2 }, { op: "add-learner", id: 3 });
+    cluster.stabilize();
+    cluster.beat(1);
+    expect(cluster.raft(3).membership.voters).toEqual([1]);
+    // Its last entry reaches the others before its own disk; then its power fails. What it wrote down says that
+    // the joint configuration began, and not yet that it was left.
+    cluster.propose(1, "lost");
+    cluster.deliver();
+    for (const id of [2, 3]) cluster.persist(id);
+    cluster.drop();
+    const node = cluster.node(1);
+    node.disk = { ...node.disk, hardState: { ...node.disk.hardState, commit: 3 } };
+    cluster.restart(1);
+    expect(cluster.raft(1).membership.outgoing).toEqual([1, 2, 3]);
+    for (const id of [2, 3]) cluster.act(id, (raft) => raft.peerLost(1));
+    cluster.act(1, (raft) => raft.campaign());
+    cluster.stabilize();
+    expect(cluster.raft(1).membership.outgoing).toEqual([]);
+    cluster.elect(1);
+    expect(cluster.commands(1)).toEqual([]);
   });
 });

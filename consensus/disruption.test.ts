@@ -60,8 +60,24 @@ describe("item 4: a pre-vote disturbs nobody", () => {
   it("a grant for another term is not counted", () => {
     const cluster = clusterOf(3);
     cluster.act(1, (raft) => raft.campaign());
-    cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 5, rejected: false });
-    cluster.step({ kind: "pre-vote-reply", from: 3, to: 1, term: 5, rejected: false });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 2,
+      to: 1,
+      term: 5,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 3,
+      to: 1,
+      term: 5,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
     expect(cluster.raft(1)).toMatchObject({ role: "pre-candidate", term: 1 });
   });
 
@@ -69,22 +85,62 @@ describe("item 4: a pre-vote disturbs nobody", () => {
     const cluster = clusterOf(5);
     cluster.act(1, (raft) => raft.campaign());
     for (const from of [2, 3, 4]) {
-      cluster.step({ kind: "pre-vote-reply", from, to: 1, term: 2, rejected: false });
+      cluster.step({
+        kind: "pre-vote-reply",
+        from,
+        to: 1,
+        term: 2,
+        rejected: false,
+        commit: 0,
+        commitTerm: 0,
+      });
     }
     expect(cluster.raft(1).role).toBe("candidate");
     // Its own pre-vote and its own vote become durable, and another late pre-vote arrives.
     cluster.persist(1);
-    cluster.step({ kind: "pre-vote-reply", from: 5, to: 1, term: 2, rejected: false });
-    cluster.step({ kind: "vote-reply", from: 2, to: 1, term: 2, rejected: false });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 5,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
+    cluster.step({
+      kind: "vote-reply",
+      from: 2,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
     expect(cluster.raft(1).role).toBe("candidate");
-    cluster.step({ kind: "vote-reply", from: 3, to: 1, term: 2, rejected: false });
+    cluster.step({
+      kind: "vote-reply",
+      from: 3,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
     expect(cluster.raft(1).role).toBe("leader");
   });
 
   it("a rejection from a later term is followed into it", () => {
     const cluster = clusterOf(3);
     cluster.act(1, (raft) => raft.campaign());
-    cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 8, rejected: true });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 2,
+      to: 1,
+      term: 8,
+      rejected: true,
+      commit: 0,
+      commitTerm: 0,
+    });
     expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 8 });
   });
 });

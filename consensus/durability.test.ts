@@ -17,7 +17,15 @@ describe("item 1: what a message promises is durable before it leaves", () => {
     cluster.persist(1);
     expect(cluster.node(1).disk.hardState).toMatchObject({ term: 2, vote: 2 });
     expect(cluster.drop()).toEqual([
-      { kind: "vote-reply", from: 1, to: 2, term: 2, rejected: false },
+      {
+        kind: "vote-reply",
+        from: 1,
+        to: 2,
+        term: 2,
+        rejected: false,
+        commit: 1,
+        commitTerm: 1,
+      },
     ]);
   });
 
@@ -49,8 +57,24 @@ describe("item 1: what a message promises is durable before it leaves", () => {
     cluster.step({ kind: "append", ...append, entries: [normal(1, 2, "x")] });
     cluster.act(1, (raft) => raft.peerLost(2));
     cluster.act(1, (raft) => raft.campaign());
-    cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
-    cluster.step({ kind: "pre-vote-reply", from: 3, to: 1, term: 2, rejected: false });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 2,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 3,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
     expect(cluster.raft(1).role).toBe("candidate");
     expect(cluster.drop(kinds("vote"))).toEqual([]);
     cluster.persist(1);

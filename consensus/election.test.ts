@@ -28,7 +28,15 @@ describe("terms (Raft §5.1)", () => {
       }
       if (role === "candidate") {
         cluster.stabilize(1);
-        const grant = { kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false } as const;
+        const grant = {
+          kind: "pre-vote-reply",
+          from: 2,
+          to: 1,
+          term: 2,
+          rejected: false,
+          commit: 0,
+          commitTerm: 0,
+        } as const;
         cluster.step(grant);
       }
       expect(cluster.raft(1).role).toBe(role);
@@ -104,9 +112,25 @@ describe("item 2: a vote only for a log that is up to date", () => {
       if (role === "leader") cluster.elect(1);
       if (role.endsWith("candidate")) cluster.act(1, (raft) => raft.campaign());
       if (role === "candidate") {
-        cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+        cluster.step({
+          kind: "pre-vote-reply",
+          from: 2,
+          to: 1,
+          term: 2,
+          rejected: false,
+          commit: 0,
+          commitTerm: 0,
+        });
         cluster.persist(1);
-        cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+        cluster.step({
+          kind: "pre-vote-reply",
+          from: 2,
+          to: 1,
+          term: 2,
+          rejected: false,
+          commit: 0,
+          commitTerm: 0,
+        });
       }
       expect(cluster.raft(1).role).toBe(role);
       cluster.drop();
@@ -141,7 +165,15 @@ function ticksToCampaign(cluster: TestCluster): number {
     const asked = cluster.drop(kinds("pre-vote"));
     if (!asked.some(({ to }) => to === 2)) continue;
     const { term } = cluster.raft(1);
-    cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term, rejected: true });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 2,
+      to: 1,
+      term,
+      rejected: true,
+      commit: 0,
+      commitTerm: 0,
+    });
     return ticks;
   }
   throw new Error("it never campaigns");
@@ -220,8 +252,24 @@ describe("elections", () => {
   it("a candidate falls back to the leader of its term", () => {
     const cluster = clusterOf(3);
     cluster.act(1, (raft) => raft.campaign());
-    cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
-    cluster.step({ kind: "pre-vote-reply", from: 3, to: 1, term: 2, rejected: false });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 2,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
+    cluster.step({
+      kind: "pre-vote-reply",
+      from: 3,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
     expect(cluster.raft(1).role).toBe("candidate");
     const append = { kind: "append", from: 3, to: 1, term: 2, prevIndex: 1, prevTerm: 1 } as const;
     cluster.step({ ...append, entries: [normal(2, 2)], commit: 1 });
@@ -233,7 +281,15 @@ describe("elections", () => {
     for (const id of [1, 3]) {
       cluster.act(id, (raft) => raft.campaign());
       for (const from of [1, 2, 3].filter((other) => other !== id)) {
-        cluster.step({ kind: "pre-vote-reply", from, to: id, term: 2, rejected: false });
+        cluster.step({
+          kind: "pre-vote-reply",
+          from,
+          to: id,
+          term: 2,
+          rejected: false,
+          commit: 0,
+          commitTerm: 0,
+        });
       }
     }
     cluster.persist(1);
@@ -251,7 +307,15 @@ describe("elections", () => {
   it("a vote counts once, however often it arrives", () => {
     const cluster = clusterOf(5);
     cluster.act(1, (raft) => raft.campaign());
-    const grant = { kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false } as const;
+    const grant = {
+      kind: "pre-vote-reply",
+      from: 2,
+      to: 1,
+      term: 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    } as const;
     for (let i = 0; i < 3; i++) cluster.step(grant);
     cluster.persist(1);
     expect(cluster.raft(1).role).toBe("pre-candidate");
@@ -262,7 +326,15 @@ describe("elections", () => {
     cluster.act(1, (raft) => raft.campaign());
     cluster.persist(1);
     for (const from of [4, 9]) {
-      cluster.step({ kind: "pre-vote-reply", from, to: 1, term: 2, rejected: false });
+      cluster.step({
+        kind: "pre-vote-reply",
+        from,
+        to: 1,
+        term: 2,
+        rejected: false,
+        commit: 0,
+        commitTerm: 0,
+      });
     }
     expect(cluster.raft(1).role).toBe("pre-candidate");
   });
@@ -272,7 +344,15 @@ describe("elections", () => {
     cluster.act(1, (raft) => raft.campaign());
     cluster.persist(1);
     for (const from of [2, 3]) {
-      cluster.step({ kind: "pre-vote-reply", from, to: 1, term: 1, rejected: true });
+      cluster.step({
+        kind: "pre-vote-reply",
+        from,
+        to: 1,
+        term: 1,
+        rejected: true,
+        commit: 0,
+        commitTerm: 0,
+      });
     }
     expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 1 });
   });

@@ -1,4 +1,4 @@
-import { assert } from "../lib/assert.ts";
+import { assert, present } from "../lib/assert.ts";
 import { type Message, NONE, type RaftId } from "./message.ts";
 import { voteResult } from "./quorum.ts";
 import type { RaftState } from "./raft-state.ts";
@@ -70,7 +70,7 @@ function requestVotes(s: RaftState, kind: "vote" | "pre-vote"): void {
     if (s.votes.has(to)) continue;
     if (to === s.id) {
       // The own vote counts like any other, once it is durable.
-      s.sendDurable({ kind: `${kind}-reply`, from: s.id, to, term, rejected: false });
+      s.sendDurable({ kind: `${kind}-reply`, from: s.id, to, term, rejected: false, ...known(s) });
     } else if (kind === "vote") {
       // After term, vote and the log it speaks of are durable: else a candidate that is elected by the
       // others alone and loses power could be elected in this very term again, with another log.
@@ -132,11 +132,31 @@ export function handleVoteRequest(s: RaftState, m: VoteRequest): void {
     // A grant carries the term it is for, so that a late one is not counted in another election.
     term: granted ? m.term : s.term,
     rejected: !granted,
+    ...known(s),
   });
+}
+
+/** What is known here to be committed: goes with every answer to a candidate. */
+export function known(s: RaftState): Pick<VoteReply, "commit" | "commitTerm"> {
+  const commit = s.log.committed;
+  return { commit, commitTerm: present(s.log.termAt(commit), "what is committed is in the log") };
+}
+
+/**
+ * Learns from a voter what is committed. A change of the membership may be committed of which the candidate does not know:
+ * it would ask a quorum that is not needed any more of nodes that will not follow it (raft-rs does the same).
+ */
+function learnCommit(s: RaftState, { commit, commitTerm }: VoteReply): void {
+  if (commit <= s.log.committed || s.log.termAt(commit) !== commitTerm) return;
+  s.log.commitTo(commit);
+  // Whose votes it takes may be another matter once that is applied: it stands again then.
+  if (s.log.hasUnappliedChange()) s.becomeFollower(s.term, NONE);
 }
 
 /** Counts an answer; the caller has checked that it belongs to the election under way. */
 export function handleVoteReply(s: RaftState, m: VoteReply): void {
+  learnCommit(s, m);
+  if (s.role === "follower") return;
   if (!s.votes.has(m.from)) s.votes.set(m.from, !m.rejected);
   const result = voteResult(s.membership, (id: RaftId) => s.votes.get(id));
   if (result === "lost") {

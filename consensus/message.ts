@@ -67,7 +67,13 @@ export type Message =
       readonly lastTerm: number;
       readonly transfer: boolean;
     })
-  | (Header & { readonly kind: "pre-vote-reply" | "vote-reply"; readonly rejected: boolean });
+  /** `commit`: what the voter knows to be committed, and that entry's term: the candidate may not know of it. */
+  | (Header & {
+      readonly kind: "pre-vote-reply" | "vote-reply";
+      readonly rejected: boolean;
+      readonly commit: number;
+      readonly commitTerm: number;
+    });
 
 interface Header {
   readonly from: RaftId;

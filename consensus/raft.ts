@@ -7,6 +7,7 @@ import {
   handleVoteReply,
   handleVoteRequest,
   hearsLeader,
+  known,
   standInTurn,
 } from "./election.ts";
 import { entrySize } from "./log.ts";
@@ -339,6 +340,7 @@ export class Raft {
         to: m.from,
         term: s.term,
         rejected: true,
+        ...known(s),
       });
     }
   }

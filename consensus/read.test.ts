@@ -123,7 +123,14 @@ describe("item 25: ReadIndex", () => {
     expect(raft.readIndex(1)).toBe(true);
     raft.step({ kind: "heartbeat", from: 2, to: 1, term: term + 1, commit: 0, context: 0 });
     raft.campaign();
-    const grant = { kind: "pre-vote-reply", to: 1, term: term + 2, rejected: false } as const;
+    const grant = {
+      kind: "pre-vote-reply",
+      to: 1,
+      term: term + 2,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    } as const;
     raft.step({ ...grant, from: 2 });
     raft.step({ ...grant, from: 3 });
     raft.step({ ...grant, kind: "vote-reply", from: 2 });

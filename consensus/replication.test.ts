@@ -82,7 +82,7 @@ describe("item 11: an earlier term's entries are committed by one of the leader'
     // Elected, and its own first entry reaches nobody.
     cluster.stabilize(1);
     for (const kind of ["pre-vote-reply", "vote-reply"] as const) {
-      cluster.step({ kind, from: 3, to: 1, term: 4, rejected: false });
+      cluster.step({ kind, from: 3, to: 1, term: 4, rejected: false, commit: 0, commitTerm: 0 });
       cluster.persist(1);
     }
     expect(cluster.raft(1).role).toBe("leader");

@@ -299,12 +299,13 @@ describe("item 28: an offer of what is held", () => {
 
 describe("item 28: beginning from a snapshot while standing for election", () => {
   const meta = { index: 9, term: 1, membership: VOTERS };
+  const GRANT = { rejected: false, commit: 0, commitTerm: 0 } as const;
 
   it.each(["pre-candidate", "candidate"] as const)(
     "a %s has shown a log that it no longer has: it follows, and is not elected by it",
     (role) => {
       const cluster = lone();
-      const grant = { from: 2, to: 1, term: 2, rejected: false } as const;
+      const grant = { ...GRANT, from: 2, to: 1, term: 2 } as const;
       cluster.act(1, (raft) => raft.campaign());
       cluster.persist(1);
       if (role === "candidate") cluster.step({ kind: "pre-vote-reply", ...grant });
@@ -324,7 +325,7 @@ describe("item 28: beginning from a snapshot while standing for election", () =>
       const entries = [conf(1, 1, { changes: THREE }), conf(1, 2, { changes: voters(4) })];
       const cluster = new TestCluster();
       cluster.add(1, diskOf({ term: 1, vote: 0, commit: 1 }, entries));
-      const grant = { from: 2, to: 1, term: 2, rejected: false } as const;
+      const grant = { ...GRANT, from: 2, to: 1, term: 2 } as const;
       cluster.act(1, (raft) => raft.campaign());
       cluster.persist(1);
       if (role === "candidate") cluster.step({ kind: "pre-vote-reply", ...grant });

@@ -254,7 +254,15 @@ describe("item 9: while leadership is handed over", () => {
     cluster.act(1, (raft) => raft.campaign());
     cluster.persist(1);
     if (role === "candidate") {
-      cluster.step({ kind: "pre-vote-reply", from: 2, to: 1, term: 2, rejected: false });
+      cluster.step({
+        kind: "pre-vote-reply",
+        from: 2,
+        to: 1,
+        term: 2,
+        rejected: false,
+        commit: 0,
+        commitTerm: 0,
+      });
     }
     const { term } = cluster.raft(1);
     cluster.step({ kind: "timeout-now", from: 2, to: 1, term });
@@ -358,6 +366,7 @@ describe("item 35: a leader whose disk stands still gives up", () => {
     cluster.drop();
     cluster.act(1, (raft) => raft.abdicate());
     cluster.stabilize();
+    for (const id of cluster.leaders) cluster.beat(id);
     expect(mine).toMatchObject({ index: 3, term: 2 });
     expect(cluster.raft(1).termAt(3)).toBe(3);
     expect(cluster.commands(1)).toEqual([]);

@@ -143,7 +143,7 @@ function bodySize(m: Message): number {
       return 8;
     case "pre-vote-reply":
     case "vote-reply":
-      return 1;
+      return 17;
   }
 }
 
@@ -195,6 +195,8 @@ function encodeBody(out: Writer, m: Message): void {
     case "pre-vote-reply":
     case "vote-reply":
       out.u8(m.rejected ? 1 : 0);
+      out.f64(m.commit);
+      out.f64(m.commitTerm);
       return;
   }
 }
@@ -242,7 +244,13 @@ function decodeBody(
     }
     case "pre-vote-reply":
     case "vote-reply":
-      return { ...header, kind, rejected: input.u8() === 1 };
+      return {
+        ...header,
+        kind,
+        rejected: input.u8() === 1,
+        commit: input.count(),
+        commitTerm: input.count(),
+      };
   }
 }
 

@@ -84,7 +84,15 @@ class Follower {
     this.take();
     const [asked] = this.output.messages;
     const term = asked?.term ?? 0;
-    this.step({ kind: "pre-vote-reply", from: 3, to: 2, term, rejected: false });
+    this.step({
+      kind: "pre-vote-reply",
+      from: 3,
+      to: 2,
+      term,
+      rejected: false,
+      commit: 0,
+      commitTerm: 0,
+    });
   }
 }
 
