@@ -467,28 +467,4 @@ export const REGRESSIONS: readonly { readonly found: string; readonly options: S
       requestEveryMs: 250,
     },
   },
-  {
-    found:
-      "an only voter did not know that it was the only one, and asked nodes with longer logs for their votes",
-    options: {
-      ...CALM,
-      seed: 2024180,
-      nodes: 3,
-      safetyMs: 26619,
-      livenessMs: 240000,
-      crashEveryMs: 7692,
-      breakEveryMs: 4203,
-      churnEveryMs: 3544,
-      mixedLevels: true,
-      replaceAfterMs: 2000,
-      logBounds: { ...LOG_BOUNDS, snapshotEntries: 25, keepEntries: 3 },
-      leaderEveryMs: 2377,
-      drill: "the manager falls with entries that one slow disk alone has",
-      lossPerMille: 32,
-      delayMs: { low: 10, high: 10 },
-      syncMs: { low: 30, high: 30 },
-      requestEveryMs: 15,
-      rareEveryMs: 3776,
-    },
-  },
 ];
