@@ -78,6 +78,7 @@ describe("reads", () => {
       "GET /v1/nodes": sendJson([nodeView({ manager: true })]),
       "GET /v1/nodes/n1": sendJson(nodeView()),
       "GET /v1/nodes/token": sendJson({ token: "orch-join-1" }),
+      "PUT /v1/nodes/token": sendJson({ changed: true, version: null }),
       "GET /v1/jobs": sendJson([jobView()]),
       "GET /v1/jobs/hello": sendJson(jobView()),
       "GET /v1/tasks": sendJson([taskView()]),
@@ -93,6 +94,10 @@ describe("reads", () => {
     );
     expect(JSON.parse(await run("node", "inspect", "n1"))).toEqual(nodeView());
     expect(await run("node", "token")).toBe("orch-join-1\n");
+    expect(await run("node", "token", "--rotate")).toBe("orch-join-1\n");
+    const put = api.seen.find(({ method }) => method === "PUT");
+    expect(put).toMatchObject({ url: "/v1/nodes/token" });
+    expect(JSON.parse(put?.body ?? "")).toEqual({ secret: expect.stringMatching(/^[\w-]{43}$/) });
     expect(await run("job", "ls")).toMatch(/hello +running +1 +1\/1 +\S+ +web/);
     expect(await run("job", "ls", "-q")).toBe("hello\n");
     expect(await run("job", "status", "hello")).toMatch(

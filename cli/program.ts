@@ -351,9 +351,10 @@ function addNode(program: Command): void {
   node
     .command("token")
     .description("print the token that lets a machine join")
-    .action(async (_flags: unknown, command: Command) => {
+    .option("--rotate", "make another one first: with those before nobody can join any more")
+    .action(async (flags: { rotate?: true }, command: Command) => {
       const { nodeToken } = await import("./commands/node.ts");
-      await withContext(flagsOf(command), nodeToken);
+      await withContext(flagsOf(command), (context) => nodeToken(context, flags.rotate ?? false));
     });
 }
 

@@ -156,6 +156,7 @@ const command: z.ZodType<UserCommand> = z.discriminatedUnion("kind", [
     ifVersion: count.nullable(),
   }),
   z.object({ kind: z.literal("config-remove"), name: text, ifVersion: count.nullable() }),
+  z.object({ kind: z.literal("join-secret-put"), joinSecret: text }),
   z.object({ kind: z.literal("node-admit"), node: nodeId, facts }),
   z.object({ kind: z.literal("node-leave"), node: nodeId }),
   z.object({ kind: z.literal("node-remove"), node: nodeId, force: z.boolean() }),

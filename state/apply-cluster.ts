@@ -43,6 +43,16 @@ export function applyRecover(
   return CHANGED;
 }
 
+export function applyJoinSecret(
+  tables: Tables,
+  { joinSecret }: Of<"join-secret-put">,
+  change: Change,
+): Outcome {
+  if (joinSecret === tables.joinSecret) return UNCHANGED;
+  tables.identify(tables.clusterId, joinSecret, change, "the join token was replaced");
+  return CHANGED;
+}
+
 /** Refused while a member is below the level: it would meet entries that it cannot read. */
 export function applyFeatureLevel(
   tables: Tables,

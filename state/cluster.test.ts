@@ -57,6 +57,31 @@ describe("cluster and nodes", () => {
     expect([1, 2, 3].map((id) => cluster.state.isRetired(id))).toEqual([true, false, false]);
   });
 
+  it("has another join secret when it is told one, and tells those who keep lists of members", () => {
+    const cluster = new TestCluster();
+    const init = {
+      kind: "cluster-init",
+      clusterId: "c1",
+      joinSecret: "s",
+      featureLevel: 1,
+    } as const;
+    cluster.apply(init);
+    cluster.admit("a");
+    expect(code(cluster.apply({ kind: "join-secret-put", joinSecret: "t" }))).toBe(
+      "done true null",
+    );
+    const { clusterId, joinSecret, membersIndex } = cluster.state;
+    expect([clusterId, joinSecret, membersIndex]).toEqual(["c1", "t", 3]);
+    expect(cluster.events.at(-1)).toMatchObject({
+      type: "cluster",
+      message: "the join token was replaced",
+    });
+    expect(JSON.stringify(cluster.events)).not.toContain('"t"');
+    expect(code(cluster.apply({ kind: "join-secret-put", joinSecret: "t" }))).toBe(
+      "done false null",
+    );
+  });
+
   it("keeps names apart, also when facts change", () => {
     const cluster = new TestCluster();
     cluster.apply({ kind: "node-admit", node: idOf("x"), facts: nodeFacts("web") });

@@ -1,7 +1,7 @@
 import { assert, unreachable } from "../lib/assert.ts";
 import { type Fault, fault } from "../lib/errors.ts";
 import type { Allocation } from "./allocation.ts";
-import { applyFeatureLevel, applyInit, applyRecover } from "./apply-cluster.ts";
+import { applyFeatureLevel, applyInit, applyRecover, applyJoinSecret } from "./apply-cluster.ts";
 import { applyConfigPut, applyConfigRemove, applyConfigRestore } from "./apply-configs.ts";
 import { applyJobPut, applyJobRestore, applyJobStop, applyTaskStop } from "./apply-jobs.ts";
 import { applyAdmit, applyFacts, applyLeave, applyLiveness, applyRemove } from "./apply-nodes.ts";
@@ -273,6 +273,8 @@ function dispatch(tables: Tables, command: Command, change: Change): Outcome {
       return applyInit(tables, command, change);
     case "cluster-recover":
       return applyRecover(tables, command, change);
+    case "join-secret-put":
+      return applyJoinSecret(tables, command, change);
     case "feature-level":
       return applyFeatureLevel(tables, command, change);
     case "node-admit":

@@ -22,6 +22,8 @@ export type Command =
       readonly joinSecret: string;
       readonly node: NodeId;
     }
+  /** Another join secret: a token with the old one lets nobody in any more. Base64url of its 32 bytes. */
+  | { readonly kind: "join-secret-put"; readonly joinSecret: string }
   /** Every member understands this level: see feature-level.ts. */
   | { readonly kind: "feature-level"; readonly level: number }
   /** A node joins, or joins again after it lost its log: it gets a new raft id either way. */

@@ -15,6 +15,7 @@ type FieldType =
 const OUTLINES: Readonly<Record<Command["kind"], Readonly<Record<string, FieldType>>>> = {
   "cluster-init": { clusterId: "string", joinSecret: "string", featureLevel: "integer" },
   "cluster-recover": { clusterId: "string", joinSecret: "string", node: "string" },
+  "join-secret-put": { joinSecret: "string" },
   "feature-level": { level: "integer" },
   "node-admit": { node: "string", facts: "object" },
   "node-facts": { node: "string", facts: "object" },

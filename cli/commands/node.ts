@@ -1,8 +1,11 @@
+import { randomBytes } from "node:crypto";
 import type { NodeView, TokenView } from "../../node/core/view-types.ts";
 import { pathOf } from "../client.ts";
 import type { Context } from "../context.ts";
 import { note, print, printJson } from "../output.ts";
 import { printNodes } from "../views.ts";
+
+const SECRET_BYTES = 32;
 
 /** `orch node ls` */
 export async function nodeLs({ client, json, quiet }: Context): Promise<void> {
@@ -20,8 +23,15 @@ export async function nodeInspect({ client, quiet }: Context, name: string): Pro
   else printJson(node);
 }
 
-/** `orch node token` */
-export async function nodeToken({ client, json, quiet }: Context): Promise<void> {
+/** `orch node token [--rotate]` */
+export async function nodeToken(
+  { client, json, quiet }: Context,
+  isRotating: boolean,
+): Promise<void> {
+  if (isRotating) {
+    const secret = randomBytes(SECRET_BYTES).toString("base64url");
+    await client.write("PUT", "/v1/nodes/token", { secret });
+  }
   const token = await client.get<TokenView>("/v1/nodes/token");
   if (json) return printJson(token);
   print(token.token);

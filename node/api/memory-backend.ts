@@ -267,6 +267,7 @@ export class MemoryBackend implements Backend {
         return this.#writeConfig(command);
       case "job-restore":
       case "config-restore":
+      case "join-secret-put":
       case "node-leave":
       case "node-remove":
         return this.#written(null, true);

@@ -88,6 +88,28 @@ export const OPERATION_ROUTES: readonly Route[] = [
     },
   }),
   route({
+    id: "putJoinToken",
+    method: "PUT",
+    path: "/v1/nodes/token",
+    summary: "Replaces the token: with the one before nobody can join any more",
+    params: z.strictObject({}),
+    query: writing,
+    headers: ["orch-timeout", "idempotency-key"],
+    body: z.strictObject({
+      secret: z
+        .string()
+        .regex(/^[\w-]{43}$/, "32 random bytes in base64url, without padding")
+        .describe("32 random bytes in base64url: what a token proves"),
+    }),
+    answer: { kind: "one", shape: "Write" },
+    faults: ["conflict", "no-manager", "unknown"],
+    run: async ({ cluster, body, key }) => {
+      if (body === null) throw noBody();
+      const done = await cluster.write({ kind: "join-secret-put", joinSecret: body.secret }, key);
+      return json(done.body, { ...done.headers, "idempotency-key": key });
+    },
+  }),
+  route({
     id: "restoreJob",
     method: "POST",
     path: "/v1/jobs/{name}/restore",

@@ -49,6 +49,29 @@ function vouch(b: Machine, index: number): Vouch {
   };
 }
 
+describe("another join secret", () => {
+  it("reaches every node, with or without the log, also one that was away, and its disk", () => {
+    const { world, a } = World.founded();
+    const [b, c, d, e] = ["b", "c", "d", "e"].map((name) => world.join(name, a));
+    if (b === undefined || c === undefined || d === undefined || e === undefined) return;
+    world.pass(60_000);
+    expect([b, c, d, e].map(({ node }) => node.holdsLog)).toContain(true);
+    d.isUp = false;
+    for (const other of [a, b, c, e]) other.deliver({ kind: "peer-lost", peer: d.id });
+    a.write({ kind: "join-secret-put", joinSecret: "another" }, "rotate");
+    world.pass(5_000);
+    d.isUp = true;
+    for (const other of [a, b, c, e]) other.deliver({ kind: "peer-up", peer: d.id });
+    world.pass(20_000);
+    for (const machine of [a, b, c, d, e]) {
+      expect(machine.node.roster.joinSecret).toBe("another");
+      const told = machine.others.filter((effect) => effect.kind === "members").at(-1);
+      expect(told).toMatchObject({ joinSecret: "another" });
+      expect(machine.image.identity?.joinSecret).toBe("another");
+    }
+  });
+});
+
 describe("a node that hears no manager", () => {
   it("seeks its cluster after a while, not before, and no longer than that", () => {
     const { world, a } = World.founded();

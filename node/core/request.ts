@@ -25,6 +25,7 @@ export type UserCommand = Extract<
       | "config-put"
       | "config-remove"
       | "config-restore"
+      | "join-secret-put"
       | "node-admit"
       | "node-leave"
       | "node-remove";

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { freePorts } from "../../cli/dev-ports.ts";
 import { present } from "../../lib/assert.ts";
 import type {
   ClusterView,
@@ -10,6 +11,7 @@ import type {
   NodeView,
   TaskView,
 } from "../../node/core/view-types.ts";
+import type { Finished } from "../fixtures/orch-process.ts";
 import type { RealNode } from "../fixtures/real-cluster.ts";
 import { patient, RealCluster, sleepers } from "../fixtures/real-cluster.ts";
 
@@ -36,6 +38,36 @@ async function notManager(of: RealCluster): Promise<RealNode> {
     "several nodes run",
   );
 }
+
+test("rotate: nobody joins with the token before, a node that was away comes back without any", async () => {
+  cluster = await RealCluster.start({ nodes: 3 });
+  const away = await notManager(cluster);
+  const before = (await away.orch("node", "token", "-q")).stdout.trim();
+  await away.end("SIGKILL");
+  const asked = await notManager(cluster);
+  const rotated = await asked.orch("node", "token", "--rotate", "-q");
+  expect(rotated.code).toBe(0);
+  const after = rotated.stdout.trim();
+  expect(after).not.toBe(before);
+  expect((await (await cluster.manager()).orch("node", "token", "-q")).stdout.trim()).toBe(after);
+  await away.restart();
+  await vi.waitFor(async () => {
+    const nodes = await asked.get<readonly NodeView[]>("/v1/nodes");
+    expect(nodes.map(({ status }) => status)).toEqual(["ready", "ready", "ready"]);
+  }, patient);
+  const [listen, api] = await freePorts(2);
+  const addresses = ["--listen", `127.0.0.1:${listen}`, "--api", `127.0.0.1:${api}`];
+  const own = ["--data-dir", join(folder, "joiner"), ...addresses, "--detach"];
+  const join1 = (token: string): Promise<Finished> =>
+    asked.orch("node", "join", asked.listen, "--token", token, ...own);
+  const refused = await join1(before);
+  expect(refused.code).toBe(77);
+  expect(refused.stderr).toMatch(/token|secret/u);
+  const joined = await join1(after);
+  expect(joined).toMatchObject({ code: 0 });
+  const [, pid = ""] = /as process (\d+)/u.exec(joined.stdout) ?? [];
+  expect(process.kill(Number(pid), "SIGKILL")).toBe(true);
+});
 
 test("transfer: another manages, and what cannot be is refused with its reason", async () => {
   cluster = await RealCluster.start({ nodes: 3 });
