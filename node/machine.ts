@@ -65,17 +65,22 @@ function reachable(address: string): string[] {
   return own.length > 0 ? own : [version === "4" ? `/ip4/127.0.0.1/${rest}` : `/ip6/::1/${rest}`];
 }
 
-/** Measures the machine's usage; each call covers the time since the one before. */
+/** Of the weight of what was measured last, so that one busy second does not pass for a busy node. */
+const SMOOTHING = 4;
+
+/** Measures the machine's usage; the processor's, since the call before, goes into a smoothed figure. */
 export function usageMeter(dataDir: string): () => Usage {
   let before = cpuTimes();
+  let smoothed: number | null = null;
   return () => {
     const now = cpuTimes();
     const total = now.total - before.total;
     const busy = total === 0 ? 0 : (now.busy - before.busy) / total;
     before = now;
+    smoothed = smoothed === null ? busy : smoothed + (busy - smoothed) / SMOOTHING;
     const disk = statfsSync(dataDir);
     return {
-      cpuMilli: Math.round(busy * availableParallelism() * 1000),
+      cpuMilli: Math.round(smoothed * availableParallelism() * 1000),
       memoryMib: Math.round((totalmem() - freemem()) / MIB),
       diskMib: Math.round(((disk.blocks - disk.bavail) * disk.bsize) / MIB),
       load1Milli: Math.round((loadavg()[0] ?? 0) * 1000),

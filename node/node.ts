@@ -257,7 +257,8 @@ export class Node {
       return;
     }
     const { manager, holdsLog } = this;
-    const seen = { config: this.#config, manager, watch: this.#watch, now: this.#now };
+    const beside = { watch: this.#watch, digests: this.#digests, now: this.#now };
+    const seen = { config: this.#config, manager, ...beside };
     const response = holdsLog ? staleAnswer(this.#replica, request.query, seen) : NO_COPY;
     this.#effects.push({ kind: "reply", id, response });
   }

@@ -3,6 +3,12 @@ import type { Millis, NodeId } from "../../state/ids.ts";
 import { GOSSIP_MAX_MS, GOSSIP_MIN_MS, GOSSIP_PER_SECOND } from "./defaults.ts";
 import type { Digest } from "./effect.ts";
 
+/** What a node said of its usage, and when that came, on this node's clock. */
+export interface Measured {
+  readonly usage: Usage;
+  readonly atMs: Millis;
+}
+
 /** What nodes gossip of themselves: when it is this one's turn, and the newest of every other. */
 export class Digests {
   readonly #known: Map<NodeId, { usage: Usage; atMs: Millis; count: number }> = new Map();
@@ -27,7 +33,7 @@ export class Digests {
     this.#known.set(from, { usage, atMs: now, count });
   }
 
-  usage(node: NodeId): { readonly usage: Usage; readonly atMs: Millis } | null {
+  usage(node: NodeId): Measured | null {
     return this.#known.get(node) ?? null;
   }
 }

@@ -233,18 +233,7 @@ export class Manager {
       manager: self,
       voters: new Set([...voters, ...outgoing]),
       learners: new Set(learners),
-      usage: (node) => {
-        const seen = this.#sessions.usage(node) ?? gossipedUsage(node);
-        if (seen === null) return null;
-        const { usage, atMs } = seen;
-        return {
-          cpuMilli: usage.cpuMilli,
-          memoryMib: usage.memoryMib,
-          diskMib: usage.diskMib,
-          load1: usage.load1Milli / 1000,
-          ageMs: Math.max(0, this.#lastTickMs - atMs),
-        };
-      },
+      usage: (node) => this.#sessions.usage(node) ?? gossipedUsage(node),
       missedBy: (node) => watch.missing(node, this.#lastTickMs),
       nowMs: this.#lastTickMs,
     };

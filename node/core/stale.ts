@@ -1,6 +1,7 @@
 import { fault } from "../../lib/errors.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeConfig } from "../node.ts";
+import type { Digests } from "./digests.ts";
 import { logView } from "./log-view.ts";
 import type { Replica } from "./replica.ts";
 import type { Query, Response } from "./request.ts";
@@ -21,12 +22,13 @@ export interface Seen {
   readonly config: NodeConfig;
   readonly manager: NodeId | null;
   readonly watch: Pick<Watch, "missing">;
+  readonly digests: Pick<Digests, "usage">;
   readonly now: Millis;
 }
 
 /** An answer from what this node has applied, however old: for when no manager is to be had. */
 export function staleAnswer(replica: Replica, query: Query, seen: Seen): Response {
-  const { config, manager, watch, now } = seen;
+  const { config, manager, watch, digests, now } = seen;
   if (replica.state.clusterId === "") return NO_COPY;
   if (query.kind === "token") {
     const reason = "the join token is read from the manager only";
@@ -38,7 +40,7 @@ export function staleAnswer(replica: Replica, query: Query, seen: Seen): Respons
     manager,
     voters: new Set([...voters, ...outgoing]),
     learners: new Set(learners),
-    usage: () => null,
+    usage: (node) => digests.usage(node),
     missedBy: (node) => watch.missing(node, now),
     nowMs: now,
     term: replica.raft.term,

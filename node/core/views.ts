@@ -11,6 +11,7 @@ import { didYouMean } from "../../state/suggest.ts";
 import type { Task } from "../../state/task.ts";
 import { isTerminal } from "../../state/task.ts";
 import type { Sighting } from "./alerts.ts";
+import type { Measured } from "./digests.ts";
 import { isoTime, isoTimeOrNull } from "./iso-time.ts";
 import { jobView } from "./job-view.ts";
 import type { Query } from "./request.ts";
@@ -32,7 +33,7 @@ export interface ViewContext {
   /** Raft ids. */
   readonly voters: ReadonlySet<number>;
   readonly learners: ReadonlySet<number>;
-  readonly usage: (node: NodeId) => UsageView | null;
+  readonly usage: (node: NodeId) => Measured | null;
   /** Those who watch the node and miss it. */
   readonly missedBy: (node: NodeId) => readonly Sighting[];
   readonly nowMs: Millis;
@@ -112,7 +113,7 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
     publishAddress: node.publishAddress,
     resources: resourcesView(node.resources),
     allocated: resourcesView(allocated.resources),
-    usage: context.usage(node.id),
+    usage: usageView(context.usage(node.id), context.nowMs),
     missedBy: context.missedBy(node.id).map(({ observer, how, sinceMs }) => ({
       node: observer,
       name: state.nodes.get(observer)?.name ?? "",
@@ -123,6 +124,18 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
     version: node.orchVersion,
     driver: node.drivers.join(","),
     joinedAt: isoTime(node.joinedAtMs),
+  };
+}
+
+function usageView(measured: Measured | null, nowMs: Millis): UsageView | null {
+  if (measured === null) return null;
+  const { usage, atMs } = measured;
+  return {
+    cpuMilli: usage.cpuMilli,
+    memoryMib: usage.memoryMib,
+    diskMib: usage.diskMib,
+    load1: usage.load1Milli / 1000,
+    ageMs: Math.max(0, nowMs - atMs),
   };
 }
 
