@@ -9,6 +9,7 @@ import {
   HELPERS,
   PROBE_MS,
   PROBE_SILENT_MS,
+  SESSION_BROKEN_MS,
   STALL_MS,
   TICK_MS,
 } from "./defaults.ts";
@@ -269,8 +270,30 @@ describe("an observer that doubts itself", () => {
     expect(s.of("alerts").flatMap(({ message }) => message.alerts)).toEqual([]);
   });
 
-  it("speaks when it misses everybody and has a manager, or misses the only one that there is", () => {
+  it("says nothing when it hears nobody at all, though it still believes that it has a manager", () => {
+    const s = new ObserverBench([A, B, C], [A, D]);
+    s.neighbour = D;
+    s.pass(10_000);
+    s.neighbour = null;
+    for (const id of [A, B, C]) s.mute.add(id);
+    s.pass(60_000);
+    expect(s.of("alerts").flatMap(({ message }) => message.alerts)).toEqual([]);
+  });
+
+  it("speaks when all streams broke at once: it may be alone because the others fell", () => {
+    const s = new ObserverBench([A, B], [SELF]);
+    s.pass(10_000);
+    for (const id of [A, B]) {
+      s.mute.add(id);
+      s.observer.peerLost(id, s.now);
+    }
+    s.pass(SESSION_BROKEN_MS);
+    expect(s.alerts(SELF)).toEqual([A, B]);
+  });
+
+  it("speaks when it misses everybody and hears its manager, or misses the only one that there is", () => {
     const many = new ObserverBench([A, B], [SELF]);
+    many.neighbour = C;
     many.mute.add(A).add(B);
     many.pass(GIVEN_UP_MS);
     expect(many.alerts(SELF)).toEqual([A, B]);
@@ -283,6 +306,7 @@ describe("an observer that doubts itself", () => {
 
   it("takes back what it said just before it knew that it was cut off", () => {
     const s = new ObserverBench([A, B], [D]);
+    s.neighbour = C;
     s.mute.add(A).add(B);
     s.pass(GIVEN_UP_MS);
     expect(s.alerts(D)).toEqual([A, B]);

@@ -74,6 +74,8 @@ export class Observer {
   readonly #asked: Map<NodeId, number> = new Map();
   #count = 0;
   #lastTickMs: Millis;
+  /** When anybody was heard last. */
+  #heardAtMs: Millis;
   /** Until then nothing is concluded from silence: this process stood still. */
   #doubtUntilMs: Millis = 0;
   #changedAtMs: Millis = 0;
@@ -87,6 +89,7 @@ export class Observer {
   constructor(context: ObserverContext, now: Millis) {
     this.#context = context;
     this.#lastTickMs = now;
+    this.#heardAtMs = now;
     // Above all that an earlier process of this node asked: a late answer to that is none to this.
     this.#count = now;
   }
@@ -124,6 +127,7 @@ export class Observer {
 
   /** Whatever a peer says is a sign of life. */
   heard(from: NodeId, now: Millis): void {
+    this.#heardAtMs = now;
     const subject = this.#subjects.get(from);
     if (subject !== undefined) subject.heardAtMs = now;
   }
@@ -187,8 +191,7 @@ export class Observer {
     this.#lastTickMs = now;
     if (gapMs > STALL_MS) this.#forgive(gapMs, now);
     for (const [id, subject] of this.#subjects) this.#probe(id, subject, now);
-    const missed = [...this.#subjects].filter(([id, subject]) => this.#misses(id, subject, now));
-    const isAlone = missed.length > 1 && missed.length === this.#subjects.size && !hasManager;
+    const isAlone = this.#isAlone(hasManager, now);
     for (const [id, subject] of this.#subjects) {
       if (isAlone) this.#takeBack(subject);
       else this.#judge(id, subject, now);
@@ -197,9 +200,20 @@ export class Observer {
     this.#tell(now);
   }
 
+  /** Whether it misses everybody, more than one, and nothing speaks against its own being cut off. */
+  #isAlone(hasManager: boolean, now: Millis): boolean {
+    const subjects = [...this.#subjects];
+    if (subjects.length < 2) return false;
+    if (!hasManager) return subjects.every(([id, subject]) => this.#misses(id, subject, now));
+    // Its session still stands for a while when it hears nobody. Whom it hears it heard within the same second last.
+    if (now - this.#heardAtMs < PROBE_SILENT_MS - PROBE_MS) return false;
+    return subjects.every(([, subject]) => isSilent(subject, now));
+  }
+
   /** This process stood still: what it did not hear meanwhile says nothing against others. */
   #forgive(gapMs: number, now: Millis): void {
     this.#doubtUntilMs = now + PROBE_SILENT_MS;
+    this.#heardAtMs = Math.min(this.#heardAtMs + gapMs, now);
     for (const subject of this.#subjects.values()) {
       // Not beyond now: what had waited in the sockets may have been read already.
       subject.heardAtMs = Math.min(subject.heardAtMs + gapMs, now);
@@ -222,8 +236,7 @@ export class Observer {
   }
 
   #misses(id: NodeId, subject: Subject, now: Millis): boolean {
-    const isSilent = now - subject.heardAtMs >= PROBE_SILENT_MS;
-    return isSilent || this.#brokeAtMs(id, subject) !== null;
+    return isSilent(subject, now) || this.#brokeAtMs(id, subject) !== null;
   }
 
   /** Null: its stream stands. One that broke before it was watched was of no use then, and may be under way again. */
@@ -282,7 +295,7 @@ export class Observer {
 
   #isWell(other: NodeId, now: Millis): boolean {
     const subject = this.#subjects.get(other);
-    return subject === undefined || now - subject.heardAtMs < PROBE_SILENT_MS;
+    return subject === undefined || !isSilent(subject, now);
   }
 
   #endErrands(now: Millis): void {
@@ -335,6 +348,10 @@ function newSubject(now: Millis): Subject {
     vouchedAtMs: null,
     alert: null,
   };
+}
+
+function isSilent({ heardAtMs }: Subject, now: Millis): boolean {
+  return now - heardAtMs >= PROBE_SILENT_MS;
 }
 
 /** How often to repeat what is that old: news every second, old news seldom. */
