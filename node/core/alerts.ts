@@ -1,4 +1,5 @@
 import type { Millis, NodeId } from "../../state/ids.ts";
+import { ALERT_MAX_MS, ALERT_VALID } from "./defaults.ts";
 import type { Alert, NodeMessage } from "./message.ts";
 
 /** What one observer says of a node. */
@@ -22,8 +23,10 @@ export class Alerts {
   heard(observer: NodeId, m: Extract<NodeMessage, { kind: "alerts" }>, now: Millis): void {
     this.forget(observer);
     if (m.alerts.length === 0) return;
+    // Whatever it says of that: nobody repeats its alerts more seldom.
+    const untilMs = now + Math.min(m.validMs, ALERT_VALID * ALERT_MAX_MS);
     for (const { subject, how, ageMs } of m.alerts) {
-      const kept = { observer, how, sinceMs: now - ageMs, untilMs: now + m.validMs };
+      const kept = { observer, how, sinceMs: now - ageMs, untilMs };
       const known = this.#bySubject.get(subject);
       if (known === undefined) this.#bySubject.set(subject, new Map([[observer, kept]]));
       else known.set(observer, kept);

@@ -170,6 +170,9 @@ export const PROBE_SILENT_MS = 3_000;
 export const HELPERS = 2;
 export const HELP_MS = 700;
 
-/** An alert is repeated as long as it holds, this often at first, and seldom once it is old; it counts for three times that. */
+/** An alert is repeated as long as it holds, this often at first, and seldom once it is old … */
 export const ALERT_MS = 1_000;
 export const ALERT_MAX_MS = 30_000;
+
+/** … and counts for so many times that: one repetition may be lost. */
+export const ALERT_VALID = 3;

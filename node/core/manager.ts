@@ -8,7 +8,7 @@ import type { Command, Envelope } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
-import { PASS_MS, PLAN_STEPS, SESSION_MISSED_MS, STALL_MS, TICK_MS } from "./defaults.ts";
+import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import type { Asked } from "./early-requests.ts";
 import { sameFacts } from "./facts.ts";
 import { logView } from "./log-view.ts";
@@ -18,7 +18,7 @@ import type { AppliedEntry, Replica } from "./replica.ts";
 import type { Query, Request, Response, UserCommand } from "./request.ts";
 import { type MemberList, SessionTable } from "./sessions.ts";
 import { Transfers } from "./transfers.ts";
-import { type Evidence, downAtMs } from "./verdict.ts";
+import { type Evidence, downAtMs, soonestDownAtMs } from "./verdict.ts";
 import { answer, type ViewContext } from "./views.ts";
 import type { Watch } from "./watch.ts";
 
@@ -398,7 +398,7 @@ export class Manager {
     const gapMs = now - this.#lastTickMs - TICK_MS;
     this.#lastTickMs = now;
     // This process itself stood still: what it did not hear meanwhile says nothing about others.
-    if (gapMs > STALL_MS) this.#sessions.forgive(gapMs);
+    if (gapMs > STALL_MS) this.#sessions.forgive(gapMs, now);
     this.#judgeAll(now);
     this.#transfers.tick();
     this.#pilot.tick(now);
@@ -409,9 +409,7 @@ export class Manager {
     for (const { id, liveness } of replica.state.nodes.values()) {
       if (liveness === "down" || id === self) continue;
       const evidence = this.#sessions.evidence(id);
-      const { session } = evidence;
-      const stands = session !== null && session.brokenAtMs === null;
-      if (stands && now - session.lastHeardMs < SESSION_MISSED_MS) continue;
+      if (now < soonestDownAtMs(evidence)) continue;
       if (now >= downAtMs({ ...evidence, ...this.#witnesses(id, now) })) {
         this.#judge(id, "down", now);
       }

@@ -2,10 +2,12 @@ import type { Millis, NodeId } from "../../state/ids.ts";
 import {
   ALERT_MAX_MS,
   ALERT_MS,
+  ALERT_VALID,
   HELP_MS,
   HELPERS,
   PROBE_MS,
   PROBE_SILENT_MS,
+  RINGS,
   STALL_MS,
   TICK_MS,
 } from "./defaults.ts";
@@ -18,16 +20,25 @@ export type ObserverMessage = Extract<
 
 /** What an observer knows of one that it watches. */
 interface Subject {
+  readonly watchedAtMs: Millis;
   heardAtMs: Millis;
   /** The last probe, when it left, and whether it was answered. */
   probe: { readonly n: number; readonly atMs: Millis; answered: boolean } | null;
   /** Smoothed; null: no probe was answered yet. */
   rttMs: number | null;
-  /** Others that were asked to look for it, because it is missed. */
-  help: { readonly n: number; readonly atMs: Millis; open: number } | null;
+  /** Others that were asked to look for it, because it is missed. `open`: who has not answered. */
+  help: Help | null;
   /** Somebody else heard it at this time, though this node does not. */
   vouchedAtMs: Millis | null;
   alert: { readonly how: Alert["how"]; readonly sinceMs: Millis } | null;
+}
+
+interface Help {
+  readonly n: number;
+  readonly atMs: Millis;
+  /** Where in the lists of those that can be asked it began. */
+  readonly turn: number;
+  readonly open: Set<NodeId>;
 }
 
 /** A probe that this node sends for another. */
@@ -59,17 +70,26 @@ export class Observer {
   /** Peers whose stream is broken, and since when. */
   readonly #lost: Map<NodeId, Millis> = new Map();
   readonly #errands: Map<number, Errand> = new Map();
+  /** Errands under way, by who asked for them. */
+  readonly #asked: Map<NodeId, number> = new Map();
   #count = 0;
   #lastTickMs: Millis;
+  /** When anybody was heard last. */
+  #heardAtMs: Millis;
   /** Until then nothing is concluded from silence: this process stood still. */
   #doubtUntilMs: Millis = 0;
   #changedAtMs: Millis = 0;
   #toldAtMs: Millis = 0;
+  /** From then until it is said again. */
+  #everyMs = ALERT_MS;
+  /** Holders of the log that have been told what is missed now, since their stream stands. */
+  readonly #told: Set<NodeId> = new Set();
   #changed = false;
 
   constructor(context: ObserverContext, now: Millis) {
     this.#context = context;
     this.#lastTickMs = now;
+    this.#heardAtMs = now;
     // Above all that an earlier process of this node asked: a late answer to that is none to this.
     this.#count = now;
   }
@@ -97,6 +117,7 @@ export class Observer {
 
   peerUp(peer: NodeId, now: Millis): void {
     this.#lost.delete(peer);
+    this.#told.delete(peer);
     this.heard(peer, now);
   }
 
@@ -106,6 +127,7 @@ export class Observer {
 
   /** Whatever a peer says is a sign of life. */
   heard(from: NodeId, now: Millis): void {
+    this.#heardAtMs = now;
     const subject = this.#subjects.get(from);
     if (subject !== undefined) subject.heardAtMs = now;
   }
@@ -122,7 +144,7 @@ export class Observer {
         this.#goFor(from, m.n, m.subject, now);
         return;
       case "probed-for":
-        this.#helped(m.n, m.there, now);
+        this.#helped(from, m.n, m.there, now);
         return;
     }
   }
@@ -130,8 +152,7 @@ export class Observer {
   #answered(from: NodeId, n: number, now: Millis): void {
     const errand = this.#errands.get(n);
     if (errand?.subject === from) {
-      this.#errands.delete(n);
-      this.#context.send(errand.asker, { kind: "probed-for", n: errand.askersN, there: true });
+      this.#endErrand(errand, true);
       return;
     }
     const subject = this.#subjects.get(from);
@@ -147,15 +168,19 @@ export class Observer {
       this.#context.send(asker, { kind: "probed-for", n: askersN, there: false });
       return;
     }
+    const asked = this.#asked.get(asker) ?? 0;
+    // An observer asks once a second for each of its subjects: whoever asks more has lost its mind.
+    if (asked >= RINGS) return;
+    this.#asked.set(asker, asked + 1);
     this.#count += 1;
     this.#errands.set(this.#count, { n: this.#count, asker, askersN, subject, atMs: now });
     this.#context.send(subject, { kind: "probe", n: this.#count });
   }
 
-  #helped(n: number, there: boolean, now: Millis): void {
+  #helped(from: NodeId, n: number, there: boolean, now: Millis): void {
     for (const subject of this.#subjects.values()) {
-      if (subject.help?.n !== n) continue;
-      subject.help.open -= 1;
+      // Once each, and only who was asked: an answer may come twice.
+      if (subject.help?.n !== n || !subject.help.open.delete(from)) continue;
       if (there) subject.vouchedAtMs = now;
     }
   }
@@ -166,18 +191,41 @@ export class Observer {
     this.#lastTickMs = now;
     if (gapMs > STALL_MS) this.#forgive(gapMs, now);
     for (const [id, subject] of this.#subjects) this.#probe(id, subject, now);
-    const missed = [...this.#subjects].filter(([id, subject]) => this.#misses(id, subject, now));
-    const isAlone = missed.length > 1 && missed.length === this.#subjects.size && !hasManager;
-    const mayConclude = !isAlone && now >= this.#doubtUntilMs;
-    for (const [id, subject] of this.#subjects) this.#judge(id, subject, mayConclude, now);
+    const isAlone = this.#isAlone(hasManager, now);
+    for (const [id, subject] of this.#subjects) {
+      if (isAlone) this.#takeBack(subject);
+      else this.#judge(id, subject, now);
+    }
     this.#endErrands(now);
     this.#tell(now);
+  }
+
+  /** Whether it misses everybody, more than one, and nothing speaks against its own being cut off. */
+  #isAlone(hasManager: boolean, now: Millis): boolean {
+    const subjects = [...this.#subjects];
+    if (subjects.length < 2) return false;
+    if (!hasManager) return subjects.every(([id, subject]) => this.#misses(id, subject, now));
+    // Its session still stands for a while when it hears nobody. Whom it hears it heard within the same second last.
+    if (now - this.#heardAtMs < PROBE_SILENT_MS - PROBE_MS) return false;
+    return subjects.every(([, subject]) => isSilent(subject, now));
   }
 
   /** This process stood still: what it did not hear meanwhile says nothing against others. */
   #forgive(gapMs: number, now: Millis): void {
     this.#doubtUntilMs = now + PROBE_SILENT_MS;
-    for (const subject of this.#subjects.values()) subject.heardAtMs += gapMs;
+    this.#heardAtMs = Math.min(this.#heardAtMs + gapMs, now);
+    for (const subject of this.#subjects.values()) {
+      // Not beyond now: what had waited in the sockets may have been read already.
+      subject.heardAtMs = Math.min(subject.heardAtMs + gapMs, now);
+    }
+  }
+
+  /** Nothing is said of it any more, and what was asked before counts for nothing: who is cut off gets no answers. */
+  #takeBack(subject: Subject): void {
+    if (subject.alert !== null) this.#changed = true;
+    subject.alert = null;
+    subject.help = null;
+    subject.vouchedAtMs = null;
   }
 
   #probe(id: NodeId, subject: Subject, now: Millis): void {
@@ -188,15 +236,18 @@ export class Observer {
   }
 
   #misses(id: NodeId, subject: Subject, now: Millis): boolean {
-    return this.#lost.has(id) || now - subject.heardAtMs >= PROBE_SILENT_MS;
+    return isSilent(subject, now) || this.#brokeAtMs(id, subject) !== null;
   }
 
-  #judge(id: NodeId, subject: Subject, mayConclude: boolean, now: Millis): void {
+  /** Null: its stream stands. One that broke before it was watched was of no use then, and may be under way again. */
+  #brokeAtMs(id: NodeId, { watchedAtMs }: Subject): Millis | null {
+    const lostAtMs = this.#lost.get(id);
+    return lostAtMs === undefined || lostAtMs < watchedAtMs ? null : lostAtMs;
+  }
+
+  #judge(id: NodeId, subject: Subject, now: Millis): void {
     if (!this.#misses(id, subject, now)) {
-      if (subject.alert !== null) this.#changed = true;
-      subject.alert = null;
-      subject.help = null;
-      subject.vouchedAtMs = null;
+      this.#takeBack(subject);
       return;
     }
     if (subject.vouchedAtMs !== null && now - subject.vouchedAtMs < PROBE_SILENT_MS) {
@@ -205,17 +256,20 @@ export class Observer {
       subject.alert = null;
     }
     const { help } = subject;
-    if (help === null || now - help.atMs >= paceMs(now - subject.heardAtMs)) {
+    // One that others hear may fall any time: it is looked for as often as one that is missed anew.
+    const signAtMs = Math.max(subject.heardAtMs, subject.vouchedAtMs ?? 0);
+    if (help === null || now - help.atMs >= paceMs(now - signAtMs)) {
       this.#askFor(id, subject, now);
     }
     const isVouched = subject.vouchedAtMs !== null && subject.vouchedAtMs >= (help?.atMs ?? 0);
-    const isOver = help !== null && (help.open <= 0 || now - help.atMs >= HELP_MS);
-    if (subject.alert !== null || isVouched || !isOver || !mayConclude) return;
-    const lostAtMs = this.#lost.get(id);
+    const isOver = help !== null && (help.open.size === 0 || now - help.atMs >= HELP_MS);
+    if (subject.alert !== null || isVouched || !isOver) return;
+    if (now < this.#doubtUntilMs) return;
+    const brokeAtMs = this.#brokeAtMs(id, subject);
     subject.alert =
-      lostAtMs === undefined
+      brokeAtMs === null
         ? { how: "silent", sinceMs: subject.heardAtMs }
-        : { how: "reset", sinceMs: lostAtMs };
+        : { how: "reset", sinceMs: brokeAtMs };
     this.#changed = true;
   }
 
@@ -233,43 +287,71 @@ export class Observer {
       (other) => !holders.includes(other) && can(other),
     );
     // Others each time, so that one that does not answer is not asked for ever.
-    const asked = [...turned(holders, n), ...turned(others, n)].slice(0, HELPERS);
-    subject.help = { n, atMs: now, open: asked.length };
+    const turn = subject.help === null ? n : subject.help.turn + 1;
+    const asked = [...turned(holders, turn), ...turned(others, turn)].slice(0, HELPERS);
+    subject.help = { n, atMs: now, turn, open: new Set(asked) };
     for (const other of asked) this.#context.send(other, { kind: "probe-for", n, subject: id });
   }
 
   #isWell(other: NodeId, now: Millis): boolean {
     const subject = this.#subjects.get(other);
-    return subject === undefined || now - subject.heardAtMs < PROBE_SILENT_MS;
+    return subject === undefined || !isSilent(subject, now);
   }
 
   #endErrands(now: Millis): void {
-    for (const { n, asker, askersN, atMs } of this.#errands.values()) {
-      if (now - atMs < HELP_MS - 2 * TICK_MS) continue;
-      this.#errands.delete(n);
-      this.#context.send(asker, { kind: "probed-for", n: askersN, there: false });
+    for (const errand of this.#errands.values()) {
+      if (now - errand.atMs >= HELP_MS - 2 * TICK_MS) this.#endErrand(errand, false);
     }
   }
 
-  /** At once what is new; again as long as it holds, more and more seldom. */
+  #endErrand({ n, asker, askersN }: Errand, there: boolean): void {
+    this.#errands.delete(n);
+    const left = (this.#asked.get(asker) ?? 0) - 1;
+    if (left > 0) this.#asked.set(asker, left);
+    else this.#asked.delete(asker);
+    this.#context.send(asker, { kind: "probed-for", n: askersN, there });
+  }
+
+  /** At once what is new, and to whom it is new; again as long as it holds, more and more seldom. */
   #tell(now: Millis): void {
     if (this.#changed) this.#changedAtMs = now;
     const missing = [...this.#subjects].filter(([, { alert }]) => alert !== null);
-    const everyMs = paceMs(now - this.#changedAtMs);
-    const isDue = missing.length > 0 && now - this.#toldAtMs >= everyMs;
-    if (!this.#changed && !isDue) return;
+    const isDue = missing.length > 0 && now - this.#toldAtMs >= this.#everyMs;
+    if (this.#changed || isDue) {
+      this.#told.clear();
+      this.#toldAtMs = now;
+      this.#everyMs = paceMs(now - this.#changedAtMs);
+    }
     this.#changed = false;
-    this.#toldAtMs = now;
+    const holders = this.#context.holders();
+    for (const id of this.#told) if (!holders.includes(id)) this.#told.delete(id);
+    const untold = holders.filter((id) => !this.#told.has(id));
+    if (untold.length === 0) return;
     const alerts = missing.flatMap(([subject, { alert }]) =>
       alert === null ? [] : [{ subject, how: alert.how, ageMs: now - alert.sinceMs }],
     );
-    const message: NodeMessage = { kind: "alerts", alerts, validMs: 3 * everyMs };
-    for (const holder of this.#context.holders()) this.#context.send(holder, message);
+    const message: NodeMessage = { kind: "alerts", alerts, validMs: ALERT_VALID * this.#everyMs };
+    for (const holder of untold) {
+      this.#told.add(holder);
+      this.#context.send(holder, message);
+    }
   }
 }
 
 function newSubject(now: Millis): Subject {
-  return { heardAtMs: now, probe: null, rttMs: null, help: null, vouchedAtMs: null, alert: null };
+  return {
+    watchedAtMs: now,
+    heardAtMs: now,
+    probe: null,
+    rttMs: null,
+    help: null,
+    vouchedAtMs: null,
+    alert: null,
+  };
+}
+
+function isSilent({ heardAtMs }: Subject, now: Millis): boolean {
+  return now - heardAtMs >= PROBE_SILENT_MS;
 }
 
 /** How often to repeat what is that old: news every second, old news seldom. */

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type NodeId, nodeId } from "../../state/ids.ts";
 import { RINGS } from "./defaults.ts";
-import { neighboursOf } from "./rings.ts";
+import { neighboursOf, Rings } from "./rings.ts";
 
 function nodes(count: number, prefix = "node"): NodeId[] {
   return Array.from({ length: count }, (_, i) => nodeId(`12D3KooW-${prefix}-${i}`));
@@ -35,6 +35,28 @@ describe("the rings", () => {
       }),
       { numRuns: 50 },
     );
+  });
+
+  it("made once say the same as those that are walked for each, of strangers as well", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 40 }), fc.string(), (count, prefix) => {
+        const members = nodes(count, prefix).toReversed();
+        const rings = new Rings(members);
+        for (const id of [...members, nodeId("stranger")])
+          expect(rings.of(id)).toEqual(neighboursOf(id, members));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it("order those of equal places by their ids, made once or walked", () => {
+    // Of one hash, found by trying.
+    const [lower, higher] = [nodeId("twin-1600380"), nodeId("twin-813509")];
+    const members = [higher, ...nodes(20), lower];
+    const rings = new Rings(members);
+    for (const id of members) expect(rings.of(id)).toEqual(neighboursOf(id, members));
+    expect(rings.of(lower).subjects).toEqual([higher]);
+    expect(rings.of(higher).observers).toEqual([lower]);
   });
 
   it("give a node of many nearly RINGS different observers, and nobody reaches only its own kind", () => {

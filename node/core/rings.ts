@@ -27,6 +27,51 @@ export function neighboursOf(self: NodeId, members: readonly NodeId[]): Neighbou
   return { subjects: [...subjects], observers: [...observers] };
 }
 
+/**
+ * `neighboursOf` for any node of one list, ready: a manager that has thousands to judge cannot walk the list for each.
+ */
+export class Rings {
+  readonly #members: readonly NodeId[];
+  readonly #ids: readonly NodeId[];
+  readonly #ranks: ReadonlyMap<NodeId, number>;
+  /** On each ring: the ranks in their order, and where in it each rank is. */
+  readonly #rings: readonly { readonly order: Uint32Array; readonly at: Uint32Array }[];
+
+  constructor(members: readonly NodeId[]) {
+    this.#members = members;
+    this.#ids = members.toSorted((a, b) => (a < b ? -1 : 1));
+    this.#ranks = new Map(this.#ids.map((id, rank) => [id, rank]));
+    const hashes = this.#ids.map(hashOf);
+    this.#rings = Array.from({ length: RINGS }, (_, ring) => orderOf(hashes, ring));
+  }
+
+  of(node: NodeId): Neighbours {
+    const rank = this.#ranks.get(node);
+    const count = this.#ids.length;
+    if (rank === undefined || count - 1 <= RINGS) return neighboursOf(node, this.#members);
+    const subjects = new Set<NodeId>();
+    const observers = new Set<NodeId>();
+    for (const { order, at } of this.#rings) {
+      const place = at[rank] ?? 0;
+      subjects.add(this.#ids[order[(place + 1) % count] ?? 0] ?? node);
+      observers.add(this.#ids[order[(place + count - 1) % count] ?? 0] ?? node);
+    }
+    return { subjects: [...subjects], observers: [...observers] };
+  }
+}
+
+/** Above any count of members, and small enough that a place and a rank fit into one exact number. */
+const RANKS = 0x10_0000;
+
+function orderOf(hashes: readonly number[], ring: number): { order: Uint32Array; at: Uint32Array } {
+  // Of equal places the lower id comes first.
+  const keys = Float64Array.from(hashes, (hash, rank) => onRing(hash, ring) * RANKS + rank);
+  const order = Uint32Array.from(keys.toSorted(), (key) => key % RANKS);
+  const at = new Uint32Array(order.length);
+  for (const [place, rank] of order.entries()) at[rank] = place;
+  return { order, at };
+}
+
 /** The member after the place of `self` on a ring, and the one before it; around the end. */
 function beside(
   self: NodeId,

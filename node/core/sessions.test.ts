@@ -71,7 +71,7 @@ describe("a manager that stood still", () => {
     table.open(A, 1, START);
     table.open(idOf("b"), 1, START);
     table.peerLost(idOf("b"), START + 100);
-    table.forgive(7000);
+    table.forgive(7000, START + 7200);
     expect(downAt(table, A, null)).toBe(START + 7000 + SESSION_SILENT_MS);
     expect(downAt(table, idOf("b"), null)).toBe(START + 7100 + SESSION_BROKEN_MS);
   });
@@ -79,9 +79,22 @@ describe("a manager that stood still", () => {
   it("nor those that it has not heard of yet", () => {
     const table = sessions();
     table.expect(idOf("b"), START + 1000);
-    table.forgive(7000);
+    table.forgive(7000, START + 9000);
     expect(downAt(table, A, null)).toBe(START + 7000 + SESSION_GRACE_MS);
     expect(downAt(table, idOf("b"), null)).toBe(START + 8000 + SESSION_GRACE_MS);
+  });
+
+  it("credits nobody beyond now: what waited for it may have been read before the clock", () => {
+    const table = sessions();
+    const [b, c] = [idOf("b"), idOf("c")];
+    for (const node of [A, b]) table.open(node, 1, START);
+    table.heard(A, 1, START + 60_000);
+    table.peerLost(b, START + 60_000);
+    table.expect(c, START + 60_000);
+    table.forgive(60_000, START + 60_000);
+    expect(downAt(table, A, null)).toBe(START + 60_000 + SESSION_SILENT_MS);
+    expect(downAt(table, b, null)).toBe(START + 60_000 + SESSION_BROKEN_MS);
+    expect(downAt(table, c, null)).toBe(START + 60_000 + SESSION_GRACE_MS);
   });
 });
 

@@ -130,13 +130,14 @@ export class SessionTable {
     return this.#sessions.get(node)?.usage ?? null;
   }
 
-  /** The clock jumped because this process stood still: nobody is blamed for that time. */
-  forgive(gapMs: number): void {
-    this.#startedAtMs += gapMs;
-    for (const [node, sinceMs] of this.#expected) this.#expected.set(node, sinceMs + gapMs);
+  /** The clock jumped because this process stood still: nobody is blamed for that time, nor credited beyond now. */
+  forgive(gapMs: number, now: Millis): void {
+    const later = (atMs: Millis): Millis => Math.min(atMs + gapMs, now);
+    this.#startedAtMs = later(this.#startedAtMs);
+    for (const [node, sinceMs] of this.#expected) this.#expected.set(node, later(sinceMs));
     for (const session of this.#sessions.values()) {
-      session.lastHeardMs += gapMs;
-      if (session.brokenAtMs !== null) session.brokenAtMs += gapMs;
+      session.lastHeardMs = later(session.lastHeardMs);
+      if (session.brokenAtMs !== null) session.brokenAtMs = later(session.brokenAtMs);
     }
   }
 

@@ -1,3 +1,4 @@
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   OBSERVERS_ENOUGH,
@@ -7,7 +8,7 @@ import {
   SESSION_MISSED_MS,
   SESSION_SILENT_MS,
 } from "./defaults.ts";
-import { downAtMs, type Evidence } from "./verdict.ts";
+import { downAtMs, type Evidence, soonestDownAtMs } from "./verdict.ts";
 
 const NOTHING: Evidence = {
   managesSinceMs: 100_000,
@@ -80,5 +81,34 @@ describe("a node that a new manager has no session of", () => {
   it("that was just admitted has its grace, whatever others say", () => {
     const newcomer = { ...NOTHING, expectedAtMs: 150_000, alerts: alerts(8) };
     expect(downAtMs(newcomer)).toBe(150_000 + SESSION_GRACE_MS);
+  });
+});
+
+describe("the soonest that a node may be down", () => {
+  const atMs = fc.integer({ min: 0, max: 20_000 });
+  const evidence = fc.record({
+    managesSinceMs: atMs,
+    session: fc.option(fc.record({ lastHeardMs: atMs, brokenAtMs: fc.option(atMs) })),
+    expectedAtMs: fc.option(atMs),
+    lostAtMs: fc.option(atMs),
+    observers: fc.integer({ min: 0, max: 8 }),
+    alerts: fc.array(fc.record({ sinceMs: atMs }), { maxLength: 8 }),
+  });
+
+  it("is never later than the verdict, whatever observers say", () => {
+    fc.assert(
+      fc.property(evidence, (any) => {
+        expect(soonestDownAtMs(any)).toBeLessThanOrEqual(downAtMs(any));
+      }),
+    );
+  });
+
+  it("is the verdict where all agree and have for long", () => {
+    fc.assert(
+      fc.property(evidence, (any) => {
+        const agreed = { ...any, lostAtMs: null, observers: 8, alerts: alerts(8, -10_000) };
+        expect(soonestDownAtMs(agreed)).toBe(downAtMs(agreed));
+      }),
+    );
   });
 });

@@ -50,6 +50,19 @@ export function downAtMs(evidence: Evidence): Millis {
   return Math.max(missedSinceMs + SESSION_BROKEN_MS, soonest);
 }
 
+/** Not before this, whatever those who watch it say: until then they need not be asked. */
+export function soonestDownAtMs({
+  session,
+  managesSinceMs,
+  expectedAtMs,
+}: Pick<Evidence, "session" | "managesSinceMs" | "expectedAtMs">): Millis {
+  if (session !== null && session.brokenAtMs !== null)
+    return session.brokenAtMs + SESSION_BROKEN_MS;
+  if (session !== null) return session.lastHeardMs + SESSION_MISSED_MS;
+  if (expectedAtMs !== null) return expectedAtMs + SESSION_GRACE_MS;
+  return managesSinceMs + SESSION_BROKEN_MS / 2;
+}
+
 type Agreement = "enough" | "some" | "nobody";
 
 const SILENT_MS: Readonly<Record<Agreement, number>> = {

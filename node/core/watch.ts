@@ -2,7 +2,7 @@ import type { Millis, NodeId } from "../../state/ids.ts";
 import { Alerts, type Sighting } from "./alerts.ts";
 import type { NodeMessage } from "./message.ts";
 import { Observer, type ObserverMessage } from "./observer.ts";
-import { neighboursOf } from "./rings.ts";
+import { type Neighbours, neighboursOf, Rings } from "./rings.ts";
 import type { Roster } from "./roster.ts";
 
 export type WatchMessage = ObserverMessage | Extract<NodeMessage, { kind: "alerts" }>;
@@ -27,6 +27,9 @@ export class Watch {
   readonly #alerts: Alerts = new Alerts();
   #stamp = -1;
   #members: ReadonlySet<NodeId> = new Set();
+  #holders: readonly NodeId[] = [];
+  /** Of the members; null: not asked for since their list changed. */
+  #rings: Rings | null = null;
 
   constructor(
     self: NodeId,
@@ -36,9 +39,8 @@ export class Watch {
   ) {
     this.#self = self;
     this.#roster = roster;
-    const holders = (): NodeId[] =>
-      roster.members.filter(({ holdsLog }) => holdsLog).map(({ id }) => id);
-    this.#observer = new Observer({ self, send, holders }, now);
+    this.#observer = new Observer({ self, send, holders: () => this.#holders }, now);
+    this.#refresh(now);
   }
 
   /** Peers whose stream is broken now, and since when. */
@@ -59,20 +61,39 @@ export class Watch {
   }
 
   message(from: NodeId, m: WatchMessage, now: Millis): void {
-    if (m.kind !== "alerts") this.#observer.message(from, m, now);
-    else if (this.#members.has(from)) this.#alerts.heard(from, m, now);
+    this.#refresh(now);
+    if (!this.#members.has(from)) return;
+    if (m.kind !== "alerts") {
+      this.#observer.message(from, m, now);
+      return;
+    }
+    // Only of those that it watches: one that has lost its mind may accuse everybody.
+    const { subjects } = this.#neighbours(from);
+    const alerts = m.alerts.filter(({ subject }) => subjects.includes(subject));
+    this.#alerts.heard(from, { ...m, alerts }, now);
   }
 
   /** `hasManager`: this node is in touch with the manager, or is it. */
   tick(hasManager: boolean, now: Millis): void {
-    if (this.#stamp !== this.#roster.stamp) {
-      this.#stamp = this.#roster.stamp;
-      const ids = this.#roster.members.map(({ id }) => id);
-      this.#members = new Set(ids);
-      this.#observer.watch(neighboursOf(this.#self, ids).subjects, this.#members, now);
-    }
+    this.#refresh(now);
     this.#observer.tick(hasManager, now);
     this.#alerts.tick(this.#members, now);
+  }
+
+  #refresh(now: Millis): void {
+    if (this.#stamp === this.#roster.stamp) return;
+    this.#stamp = this.#roster.stamp;
+    const { members } = this.#roster;
+    const ids = members.map(({ id }) => id);
+    this.#members = new Set(ids);
+    this.#holders = members.filter(({ holdsLog }) => holdsLog).map(({ id }) => id);
+    this.#rings = null;
+    this.#observer.watch(neighboursOf(this.#self, ids).subjects, this.#members, now);
+  }
+
+  #neighbours(node: NodeId): Neighbours {
+    this.#rings ??= new Rings([...this.#members]);
+    return this.#rings.of(node);
   }
 
   /** Who misses that node, also of those that are missed themselves. */
@@ -82,7 +103,7 @@ export class Watch {
 
   /** `isThere`: whether a node counts as an observer. One that others miss does not: whom it misses says more about itself. */
   of(node: NodeId, isThere: (observer: NodeId) => boolean, now: Millis): Watched {
-    const observers = neighboursOf(node, [...this.#members]).observers.filter(
+    const observers = this.#neighbours(node).observers.filter(
       (observer) =>
         isThere(observer) &&
         this.#alerts.of(observer, now).every((sighting) => sighting.observer === node),
