@@ -74,6 +74,9 @@ export const FAR_MS = 100;
 
 export type Drill = (typeof DRILLS)[number];
 
+/** So many that not all watch all, nor are connected with all. */
+const CROWD = 20;
+
 const SNAPSHOTS = [
   LOG_BOUNDS,
   { snapshotEntries: 5, keepEntries: 0 },
@@ -112,7 +115,7 @@ export function drawOptions(seed: number): SimOptions {
   const isEven = prng.chance(250);
   const options: SimOptions = {
     seed,
-    nodes: prng.pick([1, 2, 3, 3, 3, 4, 5, 7, 9]),
+    nodes: prng.chance(50) ? CROWD : prng.pick([1, 2, 3, 3, 3, 4, 5, 7, 9]),
     safetyMs: prng.between(10_000, 30_000),
     livenessMs: 240_000,
     crashEveryMs: maybe(700, 500, 8_000),
