@@ -42,7 +42,7 @@ export interface NodeConfig {
  */
 export class Node {
   readonly #self: NodeId;
-  readonly #config: NodeConfig;
+  #config: NodeConfig;
   readonly #replica: Replica;
   readonly #worker: Worker;
   readonly #requests: Requests;
@@ -206,6 +206,11 @@ export class Node {
       case "gossip":
         this.#digests.heard(event.from, event.digest, this.#now);
         return;
+      case "moved": {
+        const facts = this.#session.moved(event.addresses, this.#now);
+        this.#config = { ...this.#config, facts };
+        return;
+      }
       case "vouched":
         this.#news.vouched(event.by, event.vouch, this.#now);
         return;
@@ -246,9 +251,8 @@ export class Node {
   /** The node that leads as far as Raft here knows; null when it is not known, or not to this node. */
   #leader(): NodeId | null {
     if (!this.holdsLog) return null;
-    const { leader } = this.#replica.raft;
-    if (leader === this.#replica.raftId) return this.#self;
-    return this.#roster.nodeOf(leader);
+    const { raft, raftId } = this.#replica;
+    return raft.leader === raftId ? this.#self : this.#roster.nodeOf(raft.leader);
   }
 
   #request(id: number, request: Request, timeoutMs: number): void {
