@@ -47,11 +47,12 @@ export async function readAnnouncement(
   clusterId: string,
   texts: readonly string[],
 ): Promise<Announcement | null> {
-  const [time = "", ...rest] = texts;
+  const atMs = timeOf(texts);
+  const rest = texts.slice(1);
   const signature = rest.at(-1) ?? "";
   const addresses = rest.slice(0, -1).map((text) => text.slice(2));
   const isWhole =
-    /^t=\d{1,16}$/.test(time) &&
+    !Number.isNaN(atMs) &&
     signature.length === SIGNATURE_CHARS + 2 &&
     signature.startsWith("s=") &&
     addresses.length > 0 &&
@@ -65,10 +66,15 @@ export async function readAnnouncement(
       signed(clusterId, texts.slice(0, -1)),
       bytes,
     );
-    return isOwn === true ? { atMs: Number(time.slice(2)), addresses } : null;
+    return isOwn === true ? { atMs, addresses } : null;
   } catch {
     return null;
   }
+}
+
+/** When an announcement says that it was made, before it is known whose it is; NaN: it is none. */
+export function timeOf([time = ""]: readonly string[]): number {
+  return /^t=\d{1,16}$/.test(time) ? Number(time.slice(2)) : Number.NaN;
 }
 
 /** Whether somebody on the same network could dial it: an IP address that is one machine's, and a port. */

@@ -108,7 +108,10 @@ export class Connections {
   hint(id: NodeId, addresses: readonly string[]): void {
     const { isMember, limits } = this.#init;
     if (!isMember(id)) return;
+    const before = this.#hints.get(id);
     this.#hints.set(id, { addresses, triesLeft: limits.hintTries });
+    // However often it is said again, the known addresses have their turn.
+    if (before?.addresses.join() === addresses.join()) return;
     const peer = this.#peers.get(id);
     if (peer === undefined || !peer.desired || peer.session !== null) return;
     peer.failures = 0;

@@ -7,6 +7,7 @@ import {
   labelOf,
   readAnnouncement,
   serviceOf,
+  timeOf,
   writeAnnouncement,
 } from "./announcement.ts";
 import type { Limits } from "./limits.ts";
@@ -179,31 +180,30 @@ export class Discovery {
     for (const { label, texts } of packet.answers) {
       const member = this.#byLabel.get(label);
       if (member === undefined || this.#init.isConnected(member)) continue;
-      if (this.#mayCheck(member)) void this.#check(member, texts, isLocal);
+      if (this.#mayCheck(member, texts)) void this.#check(member, texts, isLocal);
     }
   }
 
-  /** A check costs a tenth of a millisecond: nobody may have this node do nothing else. */
-  #mayCheck(member: NodeId): boolean {
-    const { checkEveryMs, checksPerSecond } = this.#init.limits;
+  /** Whether that can be news. A check costs a tenth of a millisecond: nobody may have this node do nothing else. */
+  #mayCheck(member: NodeId, texts: readonly string[]): boolean {
+    const { limits } = this.#init;
     const nowMs = performance.now();
     const last = this.#heard.get(member);
-    if (last !== undefined && nowMs - last.heardAtMs < checkEveryMs) return false;
+    const sinceMs = nowMs - (last?.heardAtMs ?? -Infinity);
+    const saidAtMs = timeOf(texts);
+    if (saidAtMs === last?.atMs && sinceMs < limits.repeatMs) return false;
+    // Somebody repeats what was true once. After a while it counts again: its clock may have been set back.
+    if (last !== undefined && saidAtMs < last.atMs && sinceMs < limits.forgetMs) return false;
     if (nowMs - this.#checks.sinceMs >= 1_000) this.#checks = { sinceMs: nowMs, count: 0 };
     this.#checks.count += 1;
-    return this.#checks.count <= checksPerSecond;
+    return this.#checks.count <= limits.checksPerSecond;
   }
 
   async #check(member: NodeId, texts: readonly string[], isLocal: boolean): Promise<void> {
-    const { clusterId, limits, onHeard } = this.#init;
+    const { clusterId, onHeard } = this.#init;
     const said = await readAnnouncement(member, clusterId, texts);
     if (said === null || this.#isClosed || !this.#labels.has(member)) return;
-    const heardAtMs = performance.now();
-    const last = this.#heard.get(member);
-    // Somebody repeats what was true once. After a while it counts again: its clock may have been set back.
-    const isOld = last !== undefined && said.atMs < last.atMs;
-    if (isOld && heardAtMs - last.heardAtMs < limits.forgetMs) return;
-    this.#heard.set(member, { atMs: said.atMs, heardAtMs });
+    this.#heard.set(member, { atMs: said.atMs, heardAtMs: performance.now() });
     const dialable = said.addresses.filter((address) => isLocal || !isLoopback(address));
     if (dialable.length > 0) onHeard(member, dialable);
   }

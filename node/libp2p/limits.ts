@@ -49,8 +49,9 @@ export interface Limits {
   /** Whoever is asked for answers after about so long, and only so often. */
   readonly answerAfterMs: number;
   readonly answerEveryMs: number;
-  /** Announcements are checked this often at most, of one member and of all. */
-  readonly checkEveryMs: number;
+  /** An announcement that comes again sooner is not news. */
+  readonly repeatMs: number;
+  /** So many announcements are checked at most, whoever they are said to be of. */
   readonly checksPerSecond: number;
   /** Until then, an announcement that is older than one that was heard is not taken. */
   readonly forgetMs: number;
@@ -93,7 +94,7 @@ export const LIMITS: Limits = {
   askPerPacket: 16,
   answerAfterMs: 100,
   answerEveryMs: 1_000,
-  checkEveryMs: 500,
+  repeatMs: 500,
   checksPerSecond: 100,
   forgetMs: 60_000,
   hintTries: 4,
