@@ -83,7 +83,7 @@ export const SETTINGS = [
     flag: "advertise",
     value: "HOST:PORT",
     many: true,
-    help: "an address to tell others beside those listened on, e.g. a router's (default: none)",
+    help: "an address to tell others beside those listened on, e.g. a router's, or a name, which is resolved with each dial (default: none)",
     fallback: () => "",
   },
   {

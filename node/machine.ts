@@ -71,9 +71,6 @@ function withRealPort(address: string, listeners: readonly string[]): string {
   return `${family}${ip}/tcp/${port ?? 0}`;
 }
 
-/** The addresses are looked at this often. */
-const LOOK_MS = 10_000;
-
 /**
  * Tells where this node is reached, at once and whenever that has changed, and is the same when it is looked at
  * again: interfaces of containers come and go. Returns how to stop.
@@ -81,6 +78,7 @@ const LOOK_MS = 10_000;
 export function followAddresses(
   look: () => readonly string[],
   tell: (addresses: readonly string[]) => void,
+  everyMs: number,
 ): () => void {
   let seen = look();
   let told = seen;
@@ -92,7 +90,7 @@ export function followAddresses(
       tell(told);
     }
     seen = now;
-  }, LOOK_MS);
+  }, everyMs);
   return () => clearInterval(timer);
 }
 

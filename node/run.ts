@@ -22,6 +22,7 @@ import { hostPortOf, peerAddresses } from "./join-target.ts";
 import { loadIdentityKey, nodeIdOf } from "./libp2p/identity.ts";
 import { requestJoin } from "./libp2p/join.ts";
 import { createNetwork } from "./libp2p/libp2p.ts";
+import { LIMITS } from "./libp2p/limits.ts";
 import { formatToken, parseToken } from "./libp2p/token.ts";
 import { notingRemoval, refuseRemoved } from "./removed.ts";
 import { followAddresses, nodeFacts, ownAddresses, usageMeter } from "./machine.ts";
@@ -185,6 +186,7 @@ async function start(settings: NodeSettings, parts: Parts, closers: Closers): Pr
   const stopFollowing = followAddresses(
     () => ownAddresses(settings, network.addresses()),
     (addresses) => driver.deliver({ kind: "moved", addresses }),
+    LIMITS.lookMs,
   );
   closers.add(stopFollowing);
   await writeSecret(join(dataDir.path, SETTINGS_FILE), `${JSON.stringify(settings.told)}\n`);

@@ -49,6 +49,9 @@ interface Hint {
   triesLeft: number;
 }
 
+/** So many have their whole time in one dial, see host.ts. */
+const ADDRESSES_IN_A_DIAL = 3;
+
 /**
  * One stream to each peer. Both ends may open one; the node with the smaller id decides which is used and tells
  * the other, so that the two never disagree.
@@ -272,15 +275,19 @@ export class Connections {
     this.#forgetIfUnused(peer);
   }
 
-  /** A hint's addresses have attempts of their own: the time of one is over after a few that do not answer. */
+  /**
+   * The time of one attempt is over after a few addresses that do not answer. So each begins with others, and those
+   * of a hint have attempts of their own.
+   */
   #addressesToTry(peer: Peer): readonly string[] {
     const hint = this.#hints.get(peer.id);
     const byHint = hint !== undefined && (peer.byHint || peer.addresses.length === 0);
     peer.byHint = !byHint;
-    if (!byHint) return peer.addresses;
+    if (!byHint) return rotated(peer.addresses, peer.failures);
     hint.triesLeft -= 1;
     if (hint.triesLeft <= 0) this.#hints.delete(peer.id);
-    return hint.addresses;
+    const triesBefore = this.#init.limits.hintTries - 1 - hint.triesLeft;
+    return rotated(hint.addresses, triesBefore * ADDRESSES_IN_A_DIAL);
   }
 
   #begin(peer: Peer, stream: Stream, connection: Connection, dialledByUs: boolean): Session {
@@ -393,4 +400,9 @@ export class Connections {
       return false;
     return !this.#init.hasBulk(session.connection);
   }
+}
+
+function rotated(addresses: readonly string[], by: number): readonly string[] {
+  const first = addresses.length === 0 ? 0 : by % addresses.length;
+  return [...addresses.slice(first), ...addresses.slice(0, first)];
 }

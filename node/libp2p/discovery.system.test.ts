@@ -1,5 +1,3 @@
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { generateKeyPair } from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
 import { afterEach, expect, test, vi } from "vitest";
@@ -55,22 +53,6 @@ async function bystander(clusterId: string): Promise<{ line: Multicast; heard: M
   return { line, heard };
 }
 
-/** A port where somebody counts who calls, and never says a word. */
-async function trap(): Promise<{ port: number; calls: () => number }> {
-  let calls = 0;
-  const server = createServer((socket) => {
-    calls += 1;
-    socket.on("error", () => undefined).resume();
-    networks.closes(() => socket.destroy());
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  networks.closes(() => server.close());
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return { port: address.port, calls: () => calls };
-}
-
 test("members that know no address of each other meet; others of another cluster do not", async () => {
   const clusterId = newCluster();
   const keys = await Promise.all([1, 2, 3].map(() => generateKeyPair("Ed25519")));
@@ -119,7 +101,7 @@ test("a stranger that announces a member does no harm: nobody goes there", async
   const [one, other, stranger] = keys;
   if (one === undefined || other === undefined || stranger === undefined) throw new Error("three");
   const { line } = await bystander(clusterId);
-  const { port, calls } = await trap();
+  const { port, calls } = await networks.trap();
   const member = nodeIdOf(other);
   const a = await open(clusterId, one);
   a.network.admit(new Set([a.network.self, member]), null);
@@ -141,7 +123,7 @@ test("a stranger that repeats where a member was does not keep it from being fou
   const [one, other] = await Promise.all([1, 2].map(() => generateKeyPair("Ed25519")));
   if (one === undefined || other === undefined) throw new Error("two");
   const { line, heard } = await bystander(clusterId);
-  const { port, calls } = await trap();
+  const { port, calls } = await networks.trap();
   const member = nodeIdOf(other);
   const a = await open(clusterId, one, "/ip4/127.0.0.1/tcp/0", { ...LIMITS, dialMs: 1_500 });
   const addresses = Array.from({ length: 12 }, (_, i) => `/ip4/127.0.0.${i + 1}/tcp/${port}`);
