@@ -5,7 +5,7 @@ import { nodeId, type NodeId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { Request, Response } from "./core/request.ts";
 import type { Node } from "./node.ts";
-import type { Identity } from "./storage.ts";
+import type { Door, Identity } from "./storage.ts";
 
 /** What is said inside the join protocol, after both ends have proved the secret. */
 
@@ -80,8 +80,16 @@ export async function admit(
   return text.encode(JSON.stringify({ clusterId, raftId, peers }));
 }
 
-/** The joiner's side: who it is from now on. Throws OrchError when the answer cannot be read. */
-export function identityFrom(node: NodeId, answer: Uint8Array, secret: Uint8Array): Identity {
+/**
+ * The joiner's side: who it is from now on. `door`: where it knocked and who opened; null: not to be kept. Throws OrchError when the
+ * answer cannot be read.
+ */
+export function identityFrom(
+  node: NodeId,
+  answer: Uint8Array,
+  secret: Uint8Array,
+  door: Door | null,
+): Identity {
   const parsed = Admission.safeParse(parseJson(answer));
   if (!parsed.success) {
     throw new OrchError(
@@ -95,6 +103,8 @@ export function identityFrom(node: NodeId, answer: Uint8Array, secret: Uint8Arra
     raftId,
     peers: peers.map((peer) => ({ ...peer, id: nodeId(peer.id) })),
     joinSecret: Buffer.from(secret).toString("base64url"),
+    // An address that is no name is in the member's record as long as it is true.
+    ...(door?.address.startsWith("/dns") === true ? { door } : {}),
   };
 }
 

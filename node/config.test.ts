@@ -27,6 +27,7 @@ describe("without a word", () => {
       name: "n1",
       listen: ["/ip4/0.0.0.0/tcp/7400"],
       advertise: [],
+      discovery: true,
       api: { host: "127.0.0.1", port: 7401 },
       dataDir: root ? "/var/lib/orch" : `${homedir()}/.local/share/orch`,
       datacenter: "dc1",
@@ -51,6 +52,7 @@ describe("flags", () => {
     const flags = {
       listen: ["127.0.0.1:1", "[::1]:2", "host.example:3", "/ip4/10.0.0.1/udp/4/quic-v1"],
       advertise: ["1.2.3.4:5"],
+      "no-discovery": ["true"],
       api: ["[::1]:6"],
       "data-dir": ["/d"],
       datacenter: ["eu"],
@@ -72,6 +74,7 @@ describe("flags", () => {
         "/ip4/10.0.0.1/udp/4/quic-v1",
       ],
       advertise: ["/ip4/1.2.3.4/tcp/5"],
+      discovery: false,
       api: { host: "::1", port: 6 },
       dataDir: "/d",
       datacenter: "eu",

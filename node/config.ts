@@ -12,6 +12,8 @@ export interface NodeSettings {
   readonly name: string;
   readonly listen: readonly string[];
   readonly advertise: readonly string[];
+  /** Whether it finds others, and is found, by multicast DNS. */
+  readonly discovery: boolean;
   readonly api: { readonly host: string; readonly port: number };
   readonly dataDir: string;
   readonly datacenter: string;
@@ -81,8 +83,15 @@ export const SETTINGS = [
     flag: "advertise",
     value: "HOST:PORT",
     many: true,
-    help: "an address to tell others beside those listened on, e.g. a router's (default: none)",
+    help: "an address to tell others beside those listened on, e.g. a router's, or a name, which is resolved with each dial (default: none)",
     fallback: () => "",
+  },
+  {
+    flag: "no-discovery",
+    value: null,
+    many: false,
+    help: "neither look for nodes that have moved on the local network (mDNS), nor be found there",
+    fallback: () => "false",
   },
   {
     flag: "api",
@@ -231,6 +240,7 @@ function settingsOf(raw: Raw): Omit<NodeSettings, "told"> {
     name,
     listen: all("listen").map((word) => listenAddress("listen", word)),
     advertise: all("advertise").map((word) => listenAddress("advertise", word)),
+    discovery: !isOn("no-discovery", one("no-discovery")),
     api: apiAddress(one("api")),
     dataDir: one("data-dir"),
     datacenter: one("datacenter"),

@@ -37,7 +37,7 @@ export function nodeFacts(
 ): NodeFacts {
   return {
     name: settings.name,
-    addresses: [...new Set([...settings.advertise, ...settings.listen.flatMap(reachable)])],
+    addresses: ownAddresses(settings, []),
     datacenter: settings.datacenter,
     labels: settings.labels,
     os: platform(),
@@ -51,6 +51,47 @@ export function nodeFacts(
     mayVote: settings.vote,
     mayWork: settings.worker,
   };
+}
+
+/** Where others reach this node now. `listeners`: what is really listened on, as port 0 becomes another. */
+export function ownAddresses(
+  { advertise, listen }: Pick<NodeSettings, "advertise" | "listen">,
+  listeners: readonly string[],
+): readonly string[] {
+  const real = listen.map((address) => withRealPort(address, listeners));
+  return [...new Set([...advertise, ...real.flatMap(reachable)])];
+}
+
+function withRealPort(address: string, listeners: readonly string[]): string {
+  const match = /^(\/ip[46]\/)([^/]+)\/tcp\/0$/.exec(address);
+  if (match === null) return address;
+  const [, family = "", ip = ""] = match;
+  const start = ip === "0.0.0.0" || ip === "::" ? family : `${family}${ip}/`;
+  const port = listeners.find((listener) => listener.startsWith(start))?.split("/")[4];
+  return `${family}${ip}/tcp/${port ?? 0}`;
+}
+
+/**
+ * Tells where this node is reached, at once and whenever that has changed, and is the same when it is looked at
+ * again: interfaces of containers come and go. Returns how to stop.
+ */
+export function followAddresses(
+  look: () => readonly string[],
+  tell: (addresses: readonly string[]) => void,
+  everyMs: number,
+): () => void {
+  let seen = look();
+  let told = seen;
+  tell(told);
+  const timer = setInterval(() => {
+    const now = look();
+    if (now.join() === seen.join() && now.join() !== told.join()) {
+      told = now;
+      tell(told);
+    }
+    seen = now;
+  }, everyMs);
+  return () => clearInterval(timer);
 }
 
 /** The addresses under which a listener is found: "all of them" is no address to dial. */

@@ -1,4 +1,3 @@
-import { isMember } from "../consensus/membership.ts";
 import type { Prng } from "../lib/prng.ts";
 import type { Usage } from "../runtime/engine.ts";
 import { Worker, type WorkerOutput } from "../runtime/worker.ts";
@@ -42,7 +41,7 @@ export interface NodeConfig {
  */
 export class Node {
   readonly #self: NodeId;
-  readonly #config: NodeConfig;
+  #config: NodeConfig;
   readonly #replica: Replica;
   readonly #worker: Worker;
   readonly #requests: Requests;
@@ -206,6 +205,12 @@ export class Node {
       case "gossip":
         this.#digests.heard(event.from, event.digest, this.#now);
         return;
+      case "moved":
+        this.#config = {
+          ...this.#config,
+          facts: this.#session.moved(event.addresses, this.#now),
+        };
+        return;
       case "vouched":
         this.#news.vouched(event.by, event.vouch, this.#now);
         return;
@@ -246,9 +251,8 @@ export class Node {
   /** The node that leads as far as Raft here knows; null when it is not known, or not to this node. */
   #leader(): NodeId | null {
     if (!this.holdsLog) return null;
-    const { leader } = this.#replica.raft;
-    if (leader === this.#replica.raftId) return this.#self;
-    return this.#roster.nodeOf(leader);
+    const { raft, raftId } = this.#replica;
+    return raft.leader === raftId ? this.#self : this.#roster.nodeOf(raft.leader);
   }
 
   #request(id: number, request: Request, timeoutMs: number): void {
@@ -315,18 +319,12 @@ export class Node {
     if (!isOurs || (member !== undefined && message.from < member.raftId)) return;
     // Nor under another's.
     if (!this.#roster.maySpeakAs(from, message.from)) return;
-    if (this.#hasLost(message.from)) {
+    if (this.#replica.hasLost(message.from)) {
       this.#send(from, { kind: "removed", raftId: message.from });
       return;
     }
     this.#roster.heard(message.from, from);
     this.#replica.raft.step(message);
-  }
-
-  /** Whether no node has this number any more. One that Raft still counts is heard: its removal has to be committed. */
-  #hasLost(raftId: number): boolean {
-    const { membership, state } = this.#replica;
-    return !isMember(membership, raftId) && state.isRetired(raftId);
   }
 
   #forward(asked: Asked): void {
@@ -344,7 +342,7 @@ export class Node {
     if (manager === null) {
       const hint = this.manager === null ? null : (this.#roster.find(this.manager) ?? null);
       this.#send(from, { kind: "session-refused", session: m.session, manager: hint });
-    } else if (m.kind === "session-open" && this.#hasLost(m.raftId)) {
+    } else if (m.kind === "session-open" && this.#replica.hasLost(m.raftId)) {
       this.#send(from, { kind: "removed", raftId: m.raftId });
     } else if (m.kind === "session-open") {
       manager.opened(from, m.session, m.facts, m.reports, this.#now);

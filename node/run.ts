@@ -22,9 +22,10 @@ import { hostPortOf, peerAddresses } from "./join-target.ts";
 import { loadIdentityKey, nodeIdOf } from "./libp2p/identity.ts";
 import { requestJoin } from "./libp2p/join.ts";
 import { createNetwork } from "./libp2p/libp2p.ts";
+import { LIMITS } from "./libp2p/limits.ts";
 import { formatToken, parseToken } from "./libp2p/token.ts";
 import { notingRemoval, refuseRemoved } from "./removed.ts";
-import { nodeFacts, usageMeter } from "./machine.ts";
+import { followAddresses, nodeFacts, ownAddresses, usageMeter } from "./machine.ts";
 import type { Network } from "./network.ts";
 import { refuseTakenPorts } from "./ports.ts";
 import { readState } from "./snapshot-transfer.ts";
@@ -122,6 +123,7 @@ interface Parts {
   readonly driver: NodeDriver;
   readonly key: Newcomer["key"];
   readonly greeting: readonly string[];
+  readonly log: RunOptions["log"];
 }
 
 async function prepare(
@@ -170,19 +172,23 @@ async function prepare(
   });
   closers.add(() => driver.stop());
   const about = `orch ${version}: node ${settings.name} (${self})`;
-  return { dataDir, disk: opened.disk, engines, driver, key, greeting: [about, ...greeting] };
+  const lines = [about, ...greeting];
+  return { dataDir, disk: opened.disk, engines, driver, key, greeting: lines, log: options.log };
 }
 
-async function start(
-  settings: NodeSettings,
-  { dataDir, disk, engines, driver, key }: Parts,
-  closers: Closers,
-): Promise<Api> {
-  const network = await connect(settings, key, driver, engines, disk);
+async function start(settings: NodeSettings, parts: Parts, closers: Closers): Promise<Api> {
+  const { dataDir, disk, engines, driver } = parts;
+  const network = await connect(settings, parts);
   closers.add(() => network.close());
   const api = await serve(settings, dataDir, new NodeBackend(driver, network, engines, disk));
   closers.add(() => api.close());
   driver.start(network);
+  const stopFollowing = followAddresses(
+    () => ownAddresses(settings, network.addresses()),
+    (addresses) => driver.deliver({ kind: "moved", addresses }),
+    LIMITS.lookMs,
+  );
+  closers.add(stopFollowing);
   await writeSecret(join(dataDir.path, SETTINGS_FILE), `${JSON.stringify(settings.told)}\n`);
   return api;
 }
@@ -272,8 +278,9 @@ async function joinCluster(
   for (const peer of await peerAddresses(entry.peer)) {
     try {
       const signal = AbortSignal.timeout(60_000);
-      const { answer } = await requestJoin({ key, peer, token, hello: encodeHello(facts), signal });
-      return identityFrom(self, answer, token.secret);
+      const hello = encodeHello(facts);
+      const { answer, server, address } = await requestJoin({ key, peer, token, hello, signal });
+      return identityFrom(self, answer, token.secret, { id: server, address });
     } catch (error) {
       // Only an address that nobody answers at is worth trying another.
       if (!(error instanceof OrchError) || error.fault.code !== "unreachable") throw error;
@@ -285,17 +292,16 @@ async function joinCluster(
 
 async function connect(
   settings: NodeSettings,
-  key: Newcomer["key"],
-  driver: NodeDriver,
-  engines: Engines,
-  disk: Disk,
+  { key, driver, engines, disk, log }: Parts,
 ): Promise<Network> {
+  const { clusterId } = driver.node.local();
   // The network is made before the backend that serves its streams, which needs the network.
   let backend: NodeBackend | null = null;
   const network = await createNetwork({
     key,
     listen: settings.listen,
     announce: settings.advertise,
+    ...(settings.discovery ? { discovery: { clusterId, log } } : {}),
     events: {
       onFrame: (from, frame) => driver.frame(from, frame),
       onPeerUp: (peer) => driver.deliver({ kind: "peer-up", peer }),

@@ -20,6 +20,15 @@ export interface Identity {
   readonly peers: readonly Peer[];
   /** Base64url of 32 bytes: by it a stranger proves to belong to this cluster, also when all peers are gone. */
   readonly joinSecret: string;
+  /** The host name by which it found a member to join, and which one; a folder of before has none. Hint only. */
+  readonly door?: Door;
+}
+
+/** A name that is resolved anew with each dial, so that it leads to its node wherever that is. */
+export interface Door {
+  readonly id: NodeId;
+  /** A multiaddr: /dns, /dns4, /dns6 or /dnsaddr. */
+  readonly address: string;
 }
 
 export interface Peer {

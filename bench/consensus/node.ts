@@ -130,7 +130,7 @@ async function enter(
   if ("code" in token) throw new OrchError(token);
   const signal = AbortSignal.timeout(60_000);
   const { answer } = await requestJoin({ key, peer, token, hello: encodeHello(facts), signal });
-  const identity = identityFrom(nodeIdOf(key), answer, token.secret);
+  const identity = identityFrom(nodeIdOf(key), answer, token.secret, null);
   await disk.write({ ...NO_WRITE, identity });
   return { ...EMPTY_DISK, identity };
 }

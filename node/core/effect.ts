@@ -44,6 +44,8 @@ export type Event =
   | { readonly kind: "hand-over" }
   | { readonly kind: "usage"; readonly usage: Usage }
   | { readonly kind: "gossip"; readonly from: NodeId; readonly digest: Digest }
+  /** This node is reached at these addresses from now on. */
+  | { readonly kind: "moved"; readonly addresses: readonly string[] }
   /** A stranger has proved the join secret and said who the members are, after a `seek`. */
   | { readonly kind: "vouched"; readonly by: NodeId; readonly vouch: Vouch }
   /** Go on with work that an `again` effect left. */

@@ -138,6 +138,11 @@ export class Replica {
     if (this.#inFlight.ticks >= ELECTION_TICKS && !isAlone) this.raft.abdicate();
   }
 
+  /** Whether no node has this number any more. One that Raft still counts is heard: its removal has to be committed. */
+  hasLost(raftId: number): boolean {
+    return !isMember(this.membership, raftId) && this.state.isRetired(raftId);
+  }
+
   /** Whether it leads and has applied everything that earlier leaders committed: only then it may decide. */
   get isManager(): boolean {
     const { raft } = this;

@@ -1,5 +1,5 @@
 import type { Millis, NodeId } from "../../state/ids.ts";
-import type { Identity, Peer } from "../storage.ts";
+import type { Door, Identity, Peer } from "../storage.ts";
 import { DEPARTING_MS } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
 import { connectList } from "./members.ts";
@@ -8,6 +8,7 @@ import type { Member } from "./message.ts";
 /** Whom a node knows as members, how Raft's numbers belong to them, and whom the network is to let in. */
 export class Roster {
   readonly #self: NodeId;
+  readonly #door: Door | null;
   #members: readonly Member[];
   #byRaftId: ReadonlyMap<number, Member>;
   #joinSecret: string;
@@ -20,8 +21,9 @@ export class Roster {
   readonly #departing: Map<NodeId, { readonly member: Member; readonly untilMs: Millis }> =
     new Map();
 
-  constructor({ node, peers, joinSecret }: Identity) {
+  constructor({ node, peers, joinSecret, door }: Identity) {
     this.#self = node;
+    this.#door = door ?? null;
     this.#joinSecret = joinSecret;
     this.#members = peers.map(({ id, raftId, addresses }) => ({
       id,
@@ -128,9 +130,16 @@ export class Roster {
     return {
       kind: "members",
       members: [...this.#members, ...[...this.#departing.values()].map(({ member }) => member)],
-      connect: connectList(this.#self, this.#members),
+      connect: connectList(this.#self, this.#members).map((member) => this.#withDoor(member)),
       joinSecret: this.#joinSecret,
     };
+  }
+
+  /** The name may lead there when the record's addresses do not any more. */
+  #withDoor(member: Member): Member {
+    if (member.id !== this.#door?.id || member.addresses.includes(this.#door.address))
+      return member;
+    return { ...member, addresses: [...member.addresses, this.#door.address] };
   }
 
   /** Where the log's holders were last seen: what a restarted node begins with. */

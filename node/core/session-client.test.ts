@@ -98,6 +98,37 @@ class Worker {
   }
 }
 
+describe("a node that has moved", () => {
+  const there = ["/ip4/10.0.0.9/tcp/7400"];
+
+  it("says so with another session, and with every one that follows", () => {
+    const worker = new Worker();
+    const first = worker.open();
+    worker.client.moved(there, worker.now);
+    const [opened] = worker.sent();
+    expect(opened).toMatchObject({ to: A, message: { facts: { ...FACTS, addresses: there } } });
+    const second = opened?.message.kind === "session-open" ? opened.message.session : 0;
+    expect(second).toBeGreaterThan(first);
+    expect(worker.accept(first, 11, false)).toBeNull();
+    expect(worker.accept(second, 1, true)).not.toBeNull();
+    worker.client.peerLost(A);
+    worker.leader = B;
+    worker.tick();
+    expect(worker.sent()[0]?.message).toMatchObject({ facts: { addresses: there } });
+  });
+
+  it("says nothing when it is where it was, or before it has found a manager", () => {
+    const worker = new Worker();
+    worker.client.moved(there, worker.now);
+    expect(worker.sent()).toEqual([]);
+    worker.leader = A;
+    worker.tick();
+    expect(worker.sent()[0]?.message).toMatchObject({ facts: { addresses: there } });
+    worker.client.moved([...there], worker.now);
+    expect(worker.sent()).toEqual([]);
+  });
+});
+
 describe("finding the manager", () => {
   it("asks whom Raft knows to lead, with its facts and all its reports", () => {
     const worker = new Worker();

@@ -18,6 +18,7 @@ interface Batch {
 
 export interface SessionClientContext {
   readonly raftId: number;
+  /** What the node says of itself at first. */
   readonly facts: NodeFacts;
   /** The newest report of every task: what a session starts with. */
   readonly reports: () => readonly TaskReport[];
@@ -33,6 +34,7 @@ const OPENING = 0;
  */
 export class SessionClient {
   readonly #context: SessionClientContext;
+  #facts: NodeFacts;
   #session = 0;
   #state: "closed" | "opening" | "open" = "closed";
   #manager: NodeId | null = null;
@@ -48,6 +50,7 @@ export class SessionClient {
 
   constructor(context: SessionClientContext) {
     this.#context = context;
+    this.#facts = context.facts;
   }
 
   /** Whom this node believes to manage, by its session; null while it looks for one. */
@@ -107,7 +110,7 @@ export class SessionClient {
       kind: "session-open",
       session: this.#session,
       raftId: this.#context.raftId,
-      facts: this.#context.facts,
+      facts: this.#facts,
       reports,
     });
   }
@@ -168,6 +171,14 @@ export class SessionClient {
     if (manager !== null && manager !== this.#manager) this.#open(manager, now);
     // The manager itself no longer knows the session: the next tick opens another.
     else this.#state = this.#state === "open" ? "closed" : "opening";
+  }
+
+  /** The node is reached at these addresses now: a session begins with what it says of itself, so it opens another. */
+  moved(addresses: readonly string[], now: Millis): NodeFacts {
+    if (addresses.join() === this.#facts.addresses.join()) return this.#facts;
+    this.#facts = { ...this.#facts, addresses };
+    if (this.#state !== "closed" && this.#manager !== null) this.#open(this.#manager, now);
+    return this.#facts;
   }
 
   peerLost(peer: NodeId): void {

@@ -36,10 +36,21 @@ interface Peer {
   failures: number;
   /** Up before at the addresses that are known now. */
   everUp: boolean;
+  /** The next attempt goes where the peer is said to be, not where it is known to be. */
+  byHint: boolean;
   timer: NodeJS.Timeout | null;
   dialling: AbortController | null;
   unwantedSinceMs: number;
 }
+
+/** Where a member says that it is now, and how many more attempts that is worth. */
+interface Hint {
+  readonly addresses: readonly string[];
+  triesLeft: number;
+}
+
+/** So many have their whole time in one dial, see host.ts. */
+const ADDRESSES_IN_A_DIAL = 3;
 
 /**
  * One stream to each peer. Both ends may open one; the node with the smaller id decides which is used and tells
@@ -49,6 +60,8 @@ export class Connections {
   readonly #init: ConnectionsInit;
   readonly #peers = new Map<NodeId, Peer>();
   readonly #sessions = new Set<Session>();
+  /** Of members only. */
+  readonly #hints = new Map<NodeId, Hint>();
   readonly #incarnation = randomBytes(12).toString("hex");
   readonly #ticker: NodeJS.Timeout;
   readonly #handlers: SessionHandlers;
@@ -91,8 +104,36 @@ export class Connections {
     }
   }
 
+  /**
+   * A member is said to be at these addresses. They are tried in turn with those that are known, neither in the
+   * way of the other, and forgotten when they lead nowhere. Whoever answers there must prove to be it.
+   */
+  hint(id: NodeId, addresses: readonly string[]): void {
+    const { isMember, limits } = this.#init;
+    if (!isMember(id)) return;
+    const before = this.#hints.get(id);
+    this.#hints.set(id, { addresses, triesLeft: limits.hintTries });
+    // However often it is said again, the known addresses have their turn.
+    if (before?.addresses.join() === addresses.join()) return;
+    const peer = this.#peers.get(id);
+    if (peer === undefined || !peer.desired || peer.session !== null) return;
+    peer.failures = 0;
+    peer.everUp = false;
+    peer.byHint = true;
+    this.#schedule(peer, this.#delayMs(peer));
+  }
+
+  /** The peers with which to be connected, and no stream of whom is in use. */
+  missing(): NodeId[] {
+    const { isMember } = this.#init;
+    return [...this.#peers.values()]
+      .filter(({ id, desired, session }) => desired && session === null && isMember(id))
+      .map(({ id }) => id);
+  }
+
   /** The member list has changed: newcomers may be dialled, others are cut off. */
   membersChanged(): void {
+    for (const id of this.#hints.keys()) if (!this.#init.isMember(id)) this.#hints.delete(id);
     for (const peer of this.#peers.values()) {
       if (!this.#init.isMember(peer.id)) {
         peer.dialling?.abort();
@@ -169,6 +210,7 @@ export class Connections {
         session: null,
         failures: 0,
         everUp: false,
+        byHint: false,
         timer: null,
         dialling: null,
         unwantedSinceMs: performance.now(),
@@ -214,7 +256,7 @@ export class Connections {
     let connection: Connection | undefined;
     try {
       const signal = AbortSignal.any([cancel.signal, AbortSignal.timeout(limits.dialMs)]);
-      connection = await dial(peer.id, peer.addresses, signal);
+      connection = await dial(peer.id, this.#addressesToTry(peer), signal);
       signal.throwIfAborted();
       if (peer.session !== null || !isMember(peer.id))
         throw new StreamLostError("no longer needed");
@@ -231,6 +273,21 @@ export class Connections {
     peer.failures++;
     this.#schedule(peer, this.#delayMs(peer));
     this.#forgetIfUnused(peer);
+  }
+
+  /**
+   * The time of one attempt is over after a few addresses that do not answer. So each begins with others, and those
+   * of a hint have attempts of their own.
+   */
+  #addressesToTry(peer: Peer): readonly string[] {
+    const hint = this.#hints.get(peer.id);
+    const byHint = hint !== undefined && (peer.byHint || peer.addresses.length === 0);
+    peer.byHint = !byHint;
+    if (!byHint) return rotated(peer.addresses, peer.failures);
+    hint.triesLeft -= 1;
+    if (hint.triesLeft <= 0) this.#hints.delete(peer.id);
+    const triesBefore = this.#init.limits.hintTries - 1 - hint.triesLeft;
+    return rotated(hint.addresses, triesBefore * ADDRESSES_IN_A_DIAL);
   }
 
   #begin(peer: Peer, stream: Stream, connection: Connection, dialledByUs: boolean): Session {
@@ -281,6 +338,8 @@ export class Connections {
     }
     peer.session = session;
     peer.everUp = true;
+    const hint = this.#hints.get(peer.id);
+    if (hint !== undefined) hint.triesLeft = this.#init.limits.hintTries;
     if (peer.timer !== null) clearTimeout(peer.timer);
     peer.timer = null;
     session.take(tellPeer);
@@ -341,4 +400,9 @@ export class Connections {
       return false;
     return !this.#init.hasBulk(session.connection);
   }
+}
+
+function rotated(addresses: readonly string[], by: number): readonly string[] {
+  const first = addresses.length === 0 ? 0 : by % addresses.length;
+  return [...addresses.slice(first), ...addresses.slice(0, first)];
 }

@@ -140,6 +140,8 @@ function common(key: PrivateKey, limits: Limits, gater: ConnectionGater) {
       inboundConnectionThreshold: 1_000,
       maxParallelDials: 64,
       dialTimeout: limits.dialMs,
+      // As they are given: each is first some time, as not all have their time in one dial.
+      addressSorter: (): 0 => 0,
       // Below the dial's time, so that an address of the past cannot eat the time of the right one.
       addressDialTimeout: Math.ceil(limits.dialMs / 3),
       inboundUpgradeTimeout: limits.upgradeMs,

@@ -64,14 +64,15 @@ test("who has the token is admitted: hello there, answer back, by host and port 
     return Promise.resolve(Buffer.from("welcome"));
   });
   const port = /tcp\/(\d+)/.exec(addressOf(network))?.[1];
-  for (const peer of [
-    addressOf(network),
-    `127.0.0.1:${port}`,
-    `localhost:${port}`,
-    `${addressOf(network)}/p2p/${network.self}`,
-  ]) {
+  for (const [peer, address] of [
+    [addressOf(network), addressOf(network)],
+    [`127.0.0.1:${port}`, addressOf(network)],
+    [`localhost:${port}`, `/dns/localhost/tcp/${port}`],
+    [`${addressOf(network)}/p2p/${network.self}`, `${addressOf(network)}/p2p/${network.self}`],
+  ] as const) {
     expect(await join(peer)).toEqual({
       server: network.self,
+      address,
       answer: new Uint8Array(Buffer.from("welcome")),
     });
   }

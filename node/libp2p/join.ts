@@ -24,6 +24,8 @@ export interface JoinRequest {
 
 export interface JoinAnswer {
   readonly server: NodeId;
+  /** Where it was found, as a multiaddr: the name, if one was given. */
+  readonly address: string;
   readonly answer: Uint8Array;
 }
 
@@ -59,7 +61,7 @@ export async function requestJoin(
   await startHost(node, []);
   try {
     const connection = await dial(node, address, request, limits);
-    return await converse(node, connection, request, limits);
+    return { address, ...(await converse(node, connection, request, limits)) };
   } finally {
     for (const connection of node.getConnections())
       connection.abort(new StreamLostError("the join is over"));
@@ -99,7 +101,7 @@ async function converse(
   connection: Connection,
   request: JoinRequest,
   limits: Limits,
-): Promise<JoinAnswer> {
+): Promise<Omit<JoinAnswer, "address">> {
   const { token } = request;
   const inbox = new FrameInbox();
   const joinerNonce = randomBytes(NONCE_BYTES);

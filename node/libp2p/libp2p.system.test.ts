@@ -318,3 +318,15 @@ test("an address that is not this machine's is the user's mistake", async () => 
     createNetwork({ key, listen: ["/ip4/192.0.2.1/tcp/7400"], announce: [], events: recorder() }),
   ).rejects.toMatchObject({ fault: { code: "usage", hint: expect.stringContaining("--listen") } });
 });
+
+test("the one address that is right is found behind others that take a call and do not answer", async () => {
+  const quick = { ...LIMITS, dialMs: 900, backoffLastMs: 100 };
+  const [a, b] = [await member(quick), await member()];
+  const { port, calls } = await networks.trap();
+  const members = new Set([a.network.self, b.network.self]);
+  for (const { network } of [a, b]) network.admit(members, null);
+  const dead = Array.from({ length: 8 }, (_, i) => `/ip4/127.0.0.${i + 1}/tcp/${port}`);
+  a.network.connect([{ id: b.network.self, addresses: [...dead, ...b.network.addresses()] }]);
+  await until(() => a.log.up.length === 1);
+  expect(calls()).toBeGreaterThanOrEqual(3);
+});

@@ -10,6 +10,7 @@ import { Connections } from "./connections.ts";
 import { newCounters, type Counters } from "./counters.ts";
 import { StreamLostError } from "./frame-stream.ts";
 import { Gossip } from "./gossip.ts";
+import { Discovery } from "./discovery.ts";
 import { createHost, startHost, type Host } from "./host.ts";
 import { nodeIdOf } from "./identity.ts";
 import { JOIN_RATES, JoinLimiter } from "./join-limiter.ts";
@@ -26,6 +27,8 @@ export interface NetworkOptions {
   /** Multiaddrs that others may reach this node at beside those. */
   readonly announce: readonly string[];
   readonly events: NetworkEvents;
+  /** Finds members on the local network, and is found there; absent: it is neither asked nor answered. */
+  readonly discovery?: { readonly clusterId: string; readonly log: (line: string) => void };
 }
 
 /** Starts the network over libp2p. Nobody may speak to it before `admit`. Throws port-in-use or usage (`--listen`). */
@@ -36,14 +39,7 @@ export async function createNetwork(
   const counters = newCounters();
   const strangers = new Strangers(limits, counters);
   const host = await createHost(options.key, options.listen, options.announce, strangers, limits);
-  const network = new Libp2pNetwork(
-    nodeIdOf(options.key),
-    host,
-    strangers,
-    counters,
-    options.events,
-    limits,
-  );
+  const network = new Libp2pNetwork(options, host, strangers, counters, limits);
   await network.start(options.listen);
   return network;
 }
@@ -57,6 +53,7 @@ class Libp2pNetwork implements Network {
   readonly #limits: Limits;
   readonly #connections: Connections;
   readonly #gossip: Gossip;
+  readonly #discovery: Discovery | null;
   readonly #listeners = new Set<Listener>();
   readonly #closing = new AbortController();
   readonly #repairs: NodeJS.Timeout;
@@ -66,13 +63,13 @@ class Libp2pNetwork implements Network {
   #closed: Promise<void> | null = null;
 
   constructor(
-    self: NodeId,
+    { key, events, discovery }: NetworkOptions,
     host: Host,
     strangers: Strangers,
     counters: Counters,
-    events: NetworkEvents,
     limits: Limits,
   ) {
+    const self = nodeIdOf(key);
     this.self = self;
     this.#host = host;
     this.#strangers = strangers;
@@ -90,9 +87,16 @@ class Libp2pNetwork implements Network {
       hasBulk: (connection) =>
         connection.streams.some((stream) => stream.protocol === BULK_PROTOCOL),
       onFrame: events.onFrame,
-      onPeerUp: events.onPeerUp,
-      onPeerLost: events.onPeerLost,
+      onPeerUp: (peer) => {
+        this.#discovery?.found(peer);
+        events.onPeerUp(peer);
+      },
+      onPeerLost: (peer) => {
+        events.onPeerLost(peer);
+        this.#discovery?.seek();
+      },
     });
+    this.#discovery = discovery === undefined ? null : this.#newDiscovery(key, discovery);
     this.#gossip = new Gossip(host, limits, counters, isMember, (from, payload) => {
       if (this.#closed === null) events.onGossip(from, payload);
     });
@@ -129,6 +133,7 @@ class Libp2pNetwork implements Network {
       throw error;
     }
     this.#gossip.start();
+    this.#discovery?.start();
   }
 
   addresses(): readonly string[] {
@@ -143,13 +148,16 @@ class Libp2pNetwork implements Network {
   }
 
   connect(peers: readonly PeerAddress[]): void {
-    if (this.#closed === null) this.#connections.connect(peers);
+    if (this.#closed !== null) return;
+    this.#connections.connect(peers);
+    this.#discovery?.seek();
   }
 
   admit(members: ReadonlySet<NodeId>, join: JoinSecret | null): void {
     if (this.#closed !== null) return;
     this.#joinSecret = join;
     this.#strangers.admit(members, join !== null);
+    this.#discovery?.admit(members);
     // Later, because it may end streams: the caller must not be called back before this call returns.
     setImmediate(() => {
       if (this.#closed !== null) return;
@@ -210,6 +218,24 @@ class Libp2pNetwork implements Network {
     );
   }
 
+  #newDiscovery(
+    key: PrivateKey,
+    { clusterId, log }: NonNullable<NetworkOptions["discovery"]>,
+  ): Discovery {
+    const connections = this.#connections;
+    return new Discovery({
+      key,
+      self: this.self,
+      clusterId,
+      limits: this.#limits,
+      log,
+      addresses: () => this.addresses(),
+      missing: () => connections.missing(),
+      isConnected: (peer) => connections.connectionTo(peer) !== null,
+      onHeard: (peer, addresses) => connections.hint(peer, addresses),
+    });
+  }
+
   async #handle(): Promise<void> {
     const host = this.#host;
     const limits = this.#limits;
@@ -265,6 +291,7 @@ class Libp2pNetwork implements Network {
 
   async #close(): Promise<void> {
     clearInterval(this.#repairs);
+    this.#discovery?.close();
     await this.#connections.close(this.#limits.closeMs / 5);
     this.#closing.abort(
       new OrchError(

@@ -40,6 +40,23 @@ export interface Limits {
   readonly vouchQuestionBytes: number;
   /** A dozen members with many addresses each. */
   readonly vouchAnswerBytes: number;
+  /** How often a node looks whether its own addresses have changed. */
+  readonly lookMs: number;
+  /** A member that is missing is asked for on the local network after so long, then ever more seldom. */
+  readonly askFirstMs: number;
+  readonly askLastMs: number;
+  readonly askPerPacket: number;
+  /** Whoever is asked for answers after about so long, and only so often. */
+  readonly answerAfterMs: number;
+  readonly answerEveryMs: number;
+  /** An announcement that comes again sooner is not news. */
+  readonly repeatMs: number;
+  /** So many announcements are checked at most, whoever they are said to be of. */
+  readonly checksPerSecond: number;
+  /** Until then, an announcement that is older than one that was heard is not taken. */
+  readonly forgetMs: number;
+  /** A hint that came to nothing so many times is forgotten. */
+  readonly hintTries: number;
   /** `close()` is over by then, whatever the peers do. */
   readonly closeMs: number;
 }
@@ -71,5 +88,15 @@ export const LIMITS: Limits = {
   vouchEveryMs: 5_000,
   vouchQuestionBytes: 1 << 10,
   vouchAnswerBytes: 64 << 10,
+  lookMs: 10_000,
+  askFirstMs: 300,
+  askLastMs: 300_000,
+  askPerPacket: 16,
+  answerAfterMs: 100,
+  answerEveryMs: 1_000,
+  repeatMs: 500,
+  checksPerSecond: 100,
+  forgetMs: 60_000,
+  hintTries: 4,
   closeMs: 1_500,
 };

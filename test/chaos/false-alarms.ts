@@ -12,7 +12,7 @@ import { Namespaces } from "./namespaces.ts";
 /**
  * Nodes that are hard pressed, none of which is gone: every core busy with something else, and on every line one packet of twenty lost:
  *
- *     npm run false-alarms -- [--nodes 5] [--minutes 30] [--folder DIR]
+ *     npm run alarms -- [--nodes 5] [--minutes 30] [--folder DIR]
  *
  * Exits with 1 when one is taken for down, or changes its tasks. Needs root, Linux, `ip` and `iptables`.
  */
@@ -24,8 +24,6 @@ const OPTIONS = {
 
 const SLACK_MS = 300_000;
 const LOOK_EVERY_MS = 1_000;
-/** Nothing is held against the nodes before the load has been on for this long, as they are still finding each other. */
-const SETTLE_MS = 5_000;
 
 const { values } = parseArgs({ options: OPTIONS });
 const minutes = Number(values.minutes);
@@ -48,7 +46,6 @@ async function run(): Promise<number> {
   await startJobs(cluster, Math.ceil(minutes * 60) + SLACK_MS / 1_000);
   await settledJobs(cluster);
   const events = new Events(cluster.nodes);
-  await delay(SETTLE_MS);
   const before = events.heard.length;
   for (const at of cluster.nodes.keys()) namespaces.disturb(at);
   const burners = Array.from({ length: availableParallelism() }, burn);

@@ -1,6 +1,10 @@
-import { fork, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, expect, test, vi } from "vitest";
 import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
 import { nodeIdOf } from "../../node/libp2p/identity.ts";
@@ -33,10 +37,18 @@ afterEach(async () => {
   await networks.close();
 });
 
-async function peer(seed: string, listen = "/ip4/127.0.0.1/tcp/0"): Promise<Peer> {
-  const child = fork(new URL("network-peer.ts", import.meta.url), [seed, listen], {
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
-  });
+const PROGRAM = fileURLToPath(new URL("network-peer.ts", import.meta.url));
+
+/** `hosts`: the file that it takes for /etc/hosts, in a mount namespace of its own. */
+async function peer(
+  seed: string,
+  listen = "/ip4/127.0.0.1/tcp/0",
+  hosts: string | null = null,
+): Promise<Peer> {
+  const command = [process.execPath, PROGRAM, seed, listen];
+  const own = ["unshare", "-m", "sh", "-c", `mount --bind "$0" /etc/hosts && exec "$@"`];
+  const [program = "", ...words] = hosts === null ? command : [...own, hosts, ...command];
+  const child = spawn(program, words, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
   children.push(child);
   const events: PeerEvent[] = [];
   child.on("message", (event: PeerEvent) => void events.push(event));
@@ -229,3 +241,33 @@ test("gossip reaches everyone again after a node was killed and started again", 
     await everyoneHears(round);
   }
 });
+
+const mayMount = process.getuid?.() === 0 && existsSync("/usr/bin/unshare");
+
+test.runIf(mayMount)(
+  "a name is resolved anew with each dial: a peer is found where it leads",
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "orch-n-"));
+    networks.closes(() => rmSync(folder, { recursive: true }));
+    const hosts = join(folder, "hosts");
+    // Written in place, as a resolver does: the file that the peer's namespace shows must stay the same.
+    const leadTo = (ip: string): void => writeFileSync(hosts, `${ip} mover.test\n`);
+    leadTo("127.0.0.31");
+    const key = await generateKeyPairFromSeed("Ed25519", randomBytes(32));
+    const first = await networks.openAs({ key, listen: ["/ip4/127.0.0.31/tcp/0"] });
+    const port = first.network.addresses()[0]?.split("/")[4] ?? "";
+    const other = await peer(randomBytes(32).toString("hex"), "/ip4/127.0.0.1/tcp/0", hosts);
+    const members = [first.network.self, other.self];
+    // Only the peer dials: nobody tells this side where it is.
+    first.network.admit(new Set(members), null);
+    other.order({ kind: "admit", members });
+    const peers = [{ id: first.network.self, addresses: [`/dns4/mover.test/tcp/${port}`] }];
+    other.order({ kind: "connect", peers });
+    await vi.waitFor(() => expect(first.log.up).toEqual([other.self]), patient);
+    await first.network.close();
+    leadTo("127.0.0.32");
+    const second = await networks.openAs({ key, listen: [`/ip4/127.0.0.32/tcp/${port}`] });
+    second.network.admit(new Set(members), null);
+    await vi.waitFor(() => expect(second.log.up).toEqual([other.self]), patient);
+  },
+);
