@@ -433,6 +433,7 @@ export class Node {
           {
             list: this.#roster.members,
             stamp: this.#roster.stamp,
+            since: (stamp) => this.#roster.changesSince(stamp),
             index: this.#replica.raft.appliedIndex,
           },
           this.#now,

@@ -243,7 +243,9 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
       upsert: z.array(assignment),
       remove: z.array(taskId),
       index: count,
-      members: z.array(memberShape).nullable(),
+      members: z
+        .object({ whole: z.boolean(), upsert: z.array(memberShape), gone: z.array(nodeId) })
+        .nullable(),
       joinSecret: text,
     }),
     z.object({ kind: z.literal("session-beat"), session, usage: usage.nullable(), seq: count }),

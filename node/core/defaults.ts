@@ -26,6 +26,12 @@ export const SESSION_ALONE_MS = 8_000;
 /** A node whose stream broke gets this long to come back before it is down: a restart of orch takes less. */
 export const SESSION_BROKEN_MS = 1_500;
 
+/** Sessions are told of other members this often at most, unless they are told something else. */
+export const MEMBERS_MS = 100;
+
+/** Changes of the member list that a manager can tell one by one; whoever missed more is told all. */
+export const MEMBER_CHANGES_KEPT = 1_000;
+
 /** A new manager waits this long for sessions before it misses any. */
 export const SESSION_GRACE_MS = 4_000;
 

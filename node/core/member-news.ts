@@ -21,6 +21,9 @@ export interface MemberNewsContext {
 export class MemberNews {
   readonly #context: MemberNewsContext;
   #appliedFrom: readonly unknown[] = [];
+  /** All that the session has told, by which its changes are to be understood. */
+  readonly #session: Map<NodeId, Member> = new Map();
+  #remembered = "";
   /**
    * As of which index a voucher's list was put on top of what was known; null: none is. It orders vouchers, and
    * counts for nothing against the manager's list.
@@ -73,8 +76,13 @@ export class MemberNews {
     // A node that was taken out of Raft while it was away has a log that says otherwise.
     const isNews = !replica.holdsLog || index > replica.raft.appliedIndex;
     if (members === null) return;
+    if (members.whole) this.#session.clear();
+    for (const id of members.gone) this.#session.delete(id);
+    for (const member of members.upsert) this.#session.set(member.id, member);
     this.#vouchedIndex = null;
-    if (isNews || roster.isWithoutLog) this.#learn(members, joinSecret, index, now);
+    if (isNews || roster.isWithoutLog) {
+      this.#learn(inOrder([...this.#session.values()]), joinSecret, index, now);
+    }
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
@@ -98,7 +106,7 @@ export class MemberNews {
     const known = Math.max(roster.index, this.#vouchedIndex ?? 0);
     if (index < known || (replica.holdsLog && index <= replica.raft.appliedIndex)) return;
     const others = roster.members.filter(({ id }) => !said.has(id));
-    const list = [...others, ...members].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    const list = inOrder([...others, ...members]);
     if (!this.#learn(list, roster.joinSecret, roster.index, now)) return;
     this.#vouchedIndex = index;
     this.#appliedFrom = [];
@@ -109,9 +117,16 @@ export class MemberNews {
     if (!roster.learn(members, joinSecret, index, now)) return false;
     effect(roster.effect());
     const peers = roster.peers();
-    if (peers.length > 0) replica.remember({ identity: { ...identity, peers, joinSecret } });
+    const text = JSON.stringify([peers, joinSecret]);
+    if (peers.length === 0 || text === this.#remembered) return true;
+    this.#remembered = text;
+    replica.remember({ identity: { ...identity, peers, joinSecret } });
     return true;
   }
+}
+
+function inOrder(members: readonly Member[]): Member[] {
+  return members.toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 /** What a member says for itself to `asker`; null when that is no member as far as is known here. */

@@ -91,6 +91,13 @@ export type NodeMessage =
     }
   | { readonly kind: "forwarded"; readonly id: number; readonly outcome: ForwardOutcome };
 
+/** All members (`whole`), or what changed since the last set that had some. */
+export interface MemberChange {
+  readonly whole: boolean;
+  readonly upsert: readonly Member[];
+  readonly gone: readonly NodeId[];
+}
+
 /** Assignments and members: all of them (`full`), or what changed since set `seq - 1`. */
 export interface SessionSet {
   readonly kind: "session-set";
@@ -102,7 +109,7 @@ export interface SessionSet {
   /** The log index that the manager had applied. */
   readonly index: number;
   /** Null: unchanged. */
-  readonly members: readonly Member[] | null;
+  readonly members: MemberChange | null;
   readonly joinSecret: string;
 }
 

@@ -1,39 +1,74 @@
-import { expect, it } from "vitest";
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
 import { idOf } from "../../test/fixtures/cluster.ts";
-import type { Identity } from "../storage.ts";
+import type { NodeId } from "../../state/ids.ts";
+import { MEMBER_CHANGES_KEPT } from "./defaults.ts";
+import type { Member, MemberChange } from "./message.ts";
 import { Roster } from "./roster.ts";
 
-const NAME = "/dns/first.example/tcp/7400";
-const identity: Identity = {
-  clusterId: "c1",
-  node: idOf("b"),
-  raftId: 2,
-  peers: [{ id: idOf("a"), raftId: 1, addresses: ["/ip4/10.0.0.1/tcp/7400"] }],
-  joinSecret: "c2VjcmV0",
-  door: { id: idOf("a"), address: NAME },
-};
-
-/** Where the network is told to look for the others. */
-function sought(roster: Roster): (readonly string[])[] {
-  return roster.effect().connect.map(({ addresses }) => addresses);
+function roster(): Roster {
+  return new Roster({ clusterId: "c1", node: idOf("a"), raftId: 1, peers: [], joinSecret: "s" });
 }
 
-it("a member that was found by a name is sought by it beside what its record says, whatever that is", () => {
-  const roster = new Roster(identity);
-  expect(sought(roster)).toEqual([["/ip4/10.0.0.1/tcp/7400", NAME]]);
-  const member = { id: idOf("a"), raftId: 1, name: "a", holdsLog: true };
-  const moved = ["/ip4/10.0.0.7/tcp/7400"];
-  roster.learn([{ ...member, addresses: moved }], "c2VjcmV0", 5, 0);
-  expect(sought(roster)).toEqual([[...moved, NAME]]);
-  // What others are told of it is what it says itself.
-  expect(roster.peers().map(({ addresses }) => addresses)).toEqual([moved]);
-  expect(roster.members.map(({ addresses }) => addresses)).toEqual([moved]);
-});
+function member(name: string, version = 0): Member {
+  const addresses = [`/sim/${name}/${version}`];
+  return { id: idOf(name), raftId: 1, name, addresses, holdsLog: false };
+}
 
-it("a name that the member tells itself is not tried twice, and no other member has it", () => {
-  const roster = new Roster(identity);
-  const a = { id: idOf("a"), raftId: 1, name: "a", holdsLog: true, addresses: [NAME] };
-  const c = { id: idOf("c"), raftId: 3, name: "c", holdsLog: true, addresses: [] };
-  roster.learn([a, c], "c2VjcmV0", 5, 0);
-  expect(sought(roster)).toEqual([[NAME], []]);
+/** As a session's other side does it. */
+function apply(list: readonly Member[], { whole, upsert, gone }: MemberChange): Member[] {
+  const known = new Map<NodeId, Member>(whole ? [] : list.map((each) => [each.id, each]));
+  for (const id of gone) known.delete(id);
+  for (const each of upsert) known.set(each.id, each);
+  return [...known.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+describe("what changed on the list of members", () => {
+  it("makes the list of now of any list that it had", () => {
+    const lists = fc.array(
+      fc.uniqueArray(fc.tuple(fc.constantFrom("a", "b", "c", "d", "e"), fc.nat(2)), {
+        selector: ([name]) => name,
+      }),
+      { minLength: 1, maxLength: 12 },
+    );
+    fc.assert(
+      fc.property(lists, (drawn) => {
+        const known = roster();
+        const seen: { stamp: number; list: readonly Member[] }[] = [];
+        for (const [index, names] of drawn.entries()) {
+          const list = names.map(([name, version]) => member(name, version));
+          known.learn(apply([], { whole: true, upsert: list, gone: [] }), "s", index, 0);
+          seen.push({ stamp: known.stamp, list: known.members });
+        }
+        for (const { stamp, list } of seen) {
+          const change = known.changesSince(stamp);
+          if (change === null) throw new Error("so few lists are kept");
+          expect(apply(list, change)).toEqual(known.members);
+          // Asked again by the next session, it says the same.
+          expect(known.changesSince(stamp)).toEqual(change);
+        }
+      }),
+    );
+  });
+
+  it("says nothing of who is as before", () => {
+    const known = roster();
+    known.learn([member("a"), member("b")], "s", 1, 0);
+    const { stamp } = known;
+    known.learn([member("a"), member("b"), member("c")], "t", 2, 0);
+    expect(known.changesSince(stamp)).toEqual({ whole: false, upsert: [member("c")], gone: [] });
+    expect(known.changesSince(known.stamp)).toEqual({ whole: false, upsert: [], gone: [] });
+  });
+
+  it("is not known of a list of long ago, nor of one that never was", () => {
+    const known = roster();
+    known.learn([member("a")], "s", 0, 0);
+    const { stamp } = known;
+    for (let i = 1; i <= MEMBER_CHANGES_KEPT; i++) known.learn([member("a", i)], "s", i, 0);
+    expect(known.changesSince(stamp)).toMatchObject({ upsert: [member("a", MEMBER_CHANGES_KEPT)] });
+    known.learn([], "s", MEMBER_CHANGES_KEPT + 1, 0);
+    expect(known.changesSince(stamp)).toBeNull();
+    expect(known.changesSince(-1)).toBeNull();
+    expect(known.changesSince(known.stamp + 1)).toBeNull();
+  });
 });

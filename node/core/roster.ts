@@ -1,9 +1,9 @@
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { Door, Identity, Peer } from "../storage.ts";
-import { DEPARTING_MS } from "./defaults.ts";
+import { DEPARTING_MS, MEMBER_CHANGES_KEPT } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
 import { connectList } from "./members.ts";
-import type { Member } from "./message.ts";
+import type { Member, MemberChange } from "./message.ts";
 
 /** Whom a node knows as members, how Raft's numbers belong to them, and whom the network is to let in. */
 export class Roster {
@@ -15,6 +15,10 @@ export class Roster {
   #stamp = 0;
   #index = 0;
   #heardIndex = 0;
+  /** Whom each list changed, of the last ones. */
+  readonly #changes: { readonly stamp: number; readonly ids: readonly NodeId[] }[] = [];
+  #lastAsked: { readonly from: number; readonly to: number; readonly change: MemberChange } | null =
+    null;
   /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
   readonly #routes: Map<number, NodeId> = new Map();
   /** Who was removed a moment ago, and until when it is still let in: it has yet to hear of it. */
@@ -103,11 +107,27 @@ export class Roster {
       if (!ids.has(member.id)) this.#departing.set(member.id, { member, untilMs });
     }
     for (const id of ids) this.#departing.delete(id);
+    this.#stamp += 1;
+    this.#changes.push({ stamp: this.#stamp, ids: changed(this.#members, members) });
+    if (this.#changes.length > MEMBER_CHANGES_KEPT) this.#changes.shift();
     this.#members = members;
     this.#byRaftId = byRaftId(members);
     this.#joinSecret = joinSecret;
-    this.#stamp += 1;
     return true;
+  }
+
+  /** What makes this list of the one that had that stamp; null: too long ago. */
+  changesSince(stamp: number): MemberChange | null {
+    const asked = this.#lastAsked;
+    if (asked !== null && asked.from === stamp && asked.to === this.#stamp) return asked.change;
+    const later = this.#changes.filter((change) => change.stamp > stamp);
+    if (later.length !== this.#stamp - stamp) return null;
+    const ids = new Set(later.flatMap((change) => change.ids));
+    const upsert = this.#members.filter(({ id }) => ids.has(id));
+    for (const { id } of upsert) ids.delete(id);
+    const change = { whole: false, upsert, gone: [...ids] };
+    this.#lastAsked = { from: stamp, to: this.#stamp, change };
+    return change;
   }
 
   /** Whether somebody who was removed is not to be let in any more. */
@@ -148,6 +168,28 @@ export class Roster {
       .filter(({ holdsLog }) => holdsLog)
       .map(({ id, raftId, addresses }) => ({ id, raftId, addresses }));
   }
+}
+
+/** Who is on one list only, or otherwise on the other. */
+function changed(before: readonly Member[], after: readonly Member[]): NodeId[] {
+  const old = new Map(before.map((member) => [member.id, member]));
+  const ids: NodeId[] = [];
+  for (const member of after) {
+    const known = old.get(member.id);
+    if (known === undefined || !isSame(known, member)) ids.push(member.id);
+    old.delete(member.id);
+  }
+  return [...ids, ...old.keys()];
+}
+
+function isSame(a: Member, b: Member): boolean {
+  return (
+    a.raftId === b.raftId &&
+    a.holdsLog === b.holdsLog &&
+    a.name === b.name &&
+    a.addresses.length === b.addresses.length &&
+    a.addresses.every((address, i) => address === b.addresses[i])
+  );
 }
 
 function byRaftId(members: readonly Member[]): ReadonlyMap<number, Member> {

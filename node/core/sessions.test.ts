@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { NodeId } from "../../state/ids.ts";
 import { idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
-import { SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
-import type { Member, SessionSet } from "./message.ts";
+import { MEMBERS_MS, SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
+import type { Member, MemberChange, SessionSet } from "./message.ts";
 import { SessionTable } from "./sessions.ts";
 import { downAtMs } from "./verdict.ts";
 
@@ -135,12 +135,16 @@ describe("sessions", () => {
 
 const MEMBER: Member = { id: A, raftId: 1, name: "a", addresses: [], holdsLog: true };
 
+const WHOLE = { whole: true, upsert: [MEMBER], gone: [] };
+
 /** A manager with node a in session 1 and a job of one task on it. */
 class Manager {
   readonly cluster = new TestCluster();
   readonly table = sessions();
   now = START;
   stamp = 1;
+  /** What the manager can say of how its list changed. */
+  change: MemberChange | null = null;
 
   constructor() {
     this.cluster.apply({
@@ -161,7 +165,8 @@ class Manager {
 
   /** The set that is due for node a now. */
   set(): SessionSet | null {
-    const members = { list: [MEMBER], stamp: this.stamp, index: 1 };
+    const since = (): MemberChange | null => this.change;
+    const members = { list: [MEMBER], stamp: this.stamp, since, index: 1 };
     const due = this.table.sets(this.cluster.state, members, this.now);
     const [first, ...more] = due;
     if (more.length > 0 || (first !== undefined && first.to !== A)) throw new Error("not for a");
@@ -195,7 +200,7 @@ describe("the sets of a session", () => {
       full: true,
       upsert: [{ task: manager.task, desired: "running" }],
       remove: [],
-      members: [MEMBER],
+      members: WHOLE,
       joinSecret: "secret",
     });
     expect(manager.set()).toBeNull();
@@ -221,8 +226,31 @@ describe("the sets of a session", () => {
     const manager = new Manager();
     manager.beat(manager.due().seq);
     manager.stamp += 1;
-    expect(manager.set()).toMatchObject({ full: false, upsert: [], remove: [], members: [MEMBER] });
+    manager.change = { whole: false, upsert: [{ ...MEMBER, name: "b" }], gone: [idOf("c")] };
+    manager.now += MEMBERS_MS;
+    const { change: members } = manager;
+    expect(manager.set()).toMatchObject({ full: false, upsert: [], remove: [], members });
     expect(manager.set()).toBeNull();
+  });
+
+  it("bring all members when the manager cannot say what changed", () => {
+    const manager = new Manager();
+    manager.beat(manager.due().seq);
+    manager.stamp += 1;
+    manager.now += MEMBERS_MS;
+    expect(manager.set()).toMatchObject({ full: false, members: WHOLE });
+  });
+
+  it("bring members that change in quick succession together, and tasks at once", () => {
+    const manager = new Manager();
+    manager.beat(manager.due().seq);
+    manager.stamp += 1;
+    expect(manager.set()).toBeNull();
+    manager.stop();
+    expect(manager.set()).toMatchObject({ full: false, upsert: [{}], members: null });
+    manager.stamp += 1;
+    manager.now += MEMBERS_MS;
+    expect(manager.set()).toMatchObject({ members: WHOLE });
   });
 
   it("say everything while the first is not acknowledged", () => {
@@ -233,7 +261,7 @@ describe("the sets of a session", () => {
       seq: seq + 1,
       full: true,
       upsert: [{ task: manager.task, desired: "stopped" }],
-      members: [MEMBER],
+      members: WHOLE,
     });
   });
 
@@ -291,7 +319,7 @@ describe("the sets of a session", () => {
     manager.cluster.admit("b");
     const due = manager.table.sets(
       manager.cluster.state,
-      { list: [MEMBER], stamp: 1, index: 1 },
+      { list: [MEMBER], stamp: 1, since: () => null, index: 1 },
       manager.now,
     );
     expect(due).toMatchObject([{ to: "id-b", message: { full: true, upsert: [] } }]);

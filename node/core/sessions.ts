@@ -3,8 +3,8 @@ import type { ClusterState } from "../../state/cluster.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { Told } from "./assignments.ts";
 import { assignmentChange } from "./assignments.ts";
-import { SESSION_BEAT_MS } from "./defaults.ts";
-import type { Member, NodeMessage, SessionSet } from "./message.ts";
+import { MEMBERS_MS, SESSION_BEAT_MS } from "./defaults.ts";
+import type { Member, MemberChange, NodeMessage, SessionSet } from "./message.ts";
 import type { Evidence } from "./verdict.ts";
 
 interface Session {
@@ -27,12 +27,22 @@ interface Session {
   /** Something of its tasks may have changed since the last set. */
   dirty: boolean;
   membersStamp: number;
+  /** When it was told of members last. */
+  membersAtMs: Millis;
+}
+
+const NO_CHANGE: MemberChange = { whole: false, upsert: [], gone: [] };
+
+function wholeOf(list: readonly Member[]): MemberChange {
+  return { whole: true, upsert: list, gone: [] };
 }
 
 /** The members as the manager knows them; another stamp for each list. `index`: the log index it has applied. */
 export interface MemberList {
   readonly list: readonly Member[];
   readonly stamp: number;
+  /** What changed since the list of that stamp; null: too long ago. */
+  readonly since: (stamp: number) => MemberChange | null;
   readonly index: number;
 }
 
@@ -65,6 +75,7 @@ export class SessionTable {
       told: new Map(),
       dirty: true,
       membersStamp: -1,
+      membersAtMs: 0,
     });
   }
 
@@ -168,7 +179,9 @@ export class SessionTable {
     members: MemberList,
     now: Millis,
   ): SessionSet | null {
-    const newMembers = session.membersStamp !== members.stamp;
+    const isNew = session.membersStamp !== members.stamp;
+    // Many that join at once share a set.
+    const newMembers = isNew && now - session.membersAtMs >= MEMBERS_MS;
     if (!session.dirty && !newMembers) return null;
     const record = state.nodes.get(session.node);
     if (record === undefined) return null;
@@ -182,7 +195,11 @@ export class SessionTable {
     if (change === null && !full && !newMembers) return null;
     session.seq = Math.max(session.seq + 1, session.firstSeq);
     session.sentAtMs = now;
-    session.membersStamp = members.stamp;
+    const told = full ? null : newMembers ? members.since(session.membersStamp) : NO_CHANGE;
+    if (full || newMembers) {
+      session.membersStamp = members.stamp;
+      session.membersAtMs = now;
+    }
     return {
       kind: "session-set",
       session: session.session,
@@ -191,7 +208,7 @@ export class SessionTable {
       upsert: change?.upsert ?? [],
       remove: change?.remove ?? [],
       index: members.index,
-      members: newMembers || full ? members.list : null,
+      members: told === NO_CHANGE ? null : (told ?? wholeOf(members.list)),
       joinSecret: state.joinSecret,
     };
   }
