@@ -27,7 +27,8 @@ export type UserCommand = Extract<
       | "config-restore"
       | "node-admit"
       | "node-leave"
-      | "node-remove";
+      | "node-remove"
+      | "brake-release";
   }
 >;
 
