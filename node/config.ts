@@ -155,7 +155,8 @@ export const SETTINGS = [
     flag: "brake",
     value: "PERCENT",
     many: false,
-    help: "if more of the nodes go down at once, don't replace their tasks for 5 min; 100: off (default: 50)",
+    // A share that only a network or power loses: the rest would drown in the work of all.
+    help: "a larger share of the nodes lost at once is not replaced for 5 min; 100: off (default: 50)",
     fallback: () => String(BRAKE_PERCENT),
   },
   {
