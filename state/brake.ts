@@ -18,8 +18,9 @@ export interface Brake {
   readonly nodes: number;
   /** Those that went down at once and still are. */
   readonly down: ReadonlySet<NodeId>;
-  /** When the first and the last of them went down, by the manager's clock. */
+  /** When the first of them went down, by the manager's clock. */
   readonly sinceMs: Millis;
+  /** When the last hold is over. */
   readonly untilMs: Millis;
 }
 
