@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import type { LocalView } from "../node/core/view-types.ts";
+import type { BrakeView, LocalView } from "../node/core/view-types.ts";
 import type { Answer } from "./test-api.ts";
 import { orch, sendJson, TestApi } from "./test-api.ts";
 import { clusterView, nodeView } from "./test-views.ts";
@@ -96,4 +96,32 @@ test("with --json the fault holds it; a node without a copy of the state says so
   const plain = await orch(args, { ORCH_HOST: host });
   expect(plain.code).toBe(75);
   expect(plain.stdout).toContain("neither voter nor standby");
+});
+
+test("cluster status says that the brake is on; cluster release says what it held", async () => {
+  const times = { since: "2026-01-31T03:07:32.000Z", until: "2026-01-31T03:12:45.000Z" };
+  let brake: BrakeView | null = { down: 4, nodes: 6, held: 1, ...times };
+  api = await TestApi.start({
+    "GET /v1/nodes": sendJson([nodeView()]),
+    "GET /v1/cluster": (...call) => sendJson({ ...clusterView(), brake })(...call),
+    "POST /v1/cluster/release": (...call) => {
+      const changed = brake !== null;
+      brake = null;
+      sendJson({ version: null, changed })(...call);
+    },
+  });
+  const { host, seen } = api;
+  const run = async (...words: string[]) => orch(words, { ORCH_HOST: host });
+  expect((await run("cluster", "status")).stdout).toContain(
+    "\nBrake:    4 of 6 nodes went down within a minute, 1 task held back until 2026-01-31T03:12:45.000Z: see orch cluster release\n",
+  );
+  const released = "the brake is released: 1 task of 4 nodes can be placed now\n";
+  expect(await run("cluster", "release")).toEqual({ code: 0, stdout: "", stderr: released });
+  const idle = "the brake is off: nothing was held back\n";
+  expect(await run("cluster", "release")).toEqual({ code: 0, stdout: "", stderr: idle });
+  const json = await run("cluster", "release", "--json");
+  expect(JSON.parse(json.stdout)).toEqual({ changed: false, brake: null });
+  expect((await run("cluster", "status")).stdout).not.toContain("Brake");
+  const writes = seen.filter(({ method }) => method === "POST");
+  expect(new Set(writes.map(({ headers }) => headers["idempotency-key"])).size).toBe(3);
 });

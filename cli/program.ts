@@ -361,7 +361,7 @@ function addNode(program: Command): void {
 function addCluster(program: Command): void {
   const cluster = program
     .command("cluster")
-    .summary("how the cluster is; hand over, back up, restore, recover")
+    .summary("how the cluster is; hand over, release, back up, restore, recover")
     .description("Looks after the cluster as a whole.")
     .commandsGroup("Cluster:");
   cluster
@@ -378,6 +378,13 @@ function addCluster(program: Command): void {
     .action(async (node: string | undefined, _flags: unknown, command: Command) => {
       const { clusterTransfer } = await import("./commands/cluster.ts");
       await withContext(flagsOf(command), (context) => clusterTransfer(context, node ?? null));
+    });
+  cluster
+    .command("release")
+    .description("replace the tasks of nodes that went down at once now, not when the brake ends")
+    .action(async (_flags: unknown, command: Command) => {
+      const { clusterRelease } = await import("./commands/cluster.ts");
+      await withContext(flagsOf(command), clusterRelease);
     });
   cluster
     .command("backup")

@@ -114,6 +114,7 @@ export function clusterView(): ClusterView {
     tasksRunning: 1,
     tasksPending: 0,
     quorum: true,
+    brake: null,
     log: {
       baseIndex: 10,
       entries: 30,

@@ -5,7 +5,7 @@ import { parse } from "yaml";
 import { fault, OrchError } from "../lib/errors.ts";
 import type { DriverName } from "../state/spec.ts";
 import { isLoopbackHost } from "./api/guard.ts";
-import { REPLACE_AFTER_MS } from "./core/defaults.ts";
+import { BRAKE_PERCENT, REPLACE_AFTER_MS } from "./core/defaults.ts";
 
 /** What a node is told at its start: flags before `ORCH_*` variables before `orch.yaml` before the defaults. */
 export interface NodeSettings {
@@ -26,6 +26,8 @@ export interface NodeSettings {
   readonly worker: boolean;
   /** A voter or standby that is away this long loses its seat, when this node manages. */
   readonly replaceAfterMs: number;
+  /** When more than this share of the nodes goes down at once, their tasks wait, when this node manages. */
+  readonly brakePercent: number;
   readonly reserveCpuMilli: number;
   readonly reserveMemoryMib: number;
   readonly ephemeral: boolean;
@@ -159,6 +161,14 @@ export const SETTINGS = [
     fallback: () => `${REPLACE_AFTER_MS / 1000}s`,
   },
   {
+    flag: "brake",
+    value: "PERCENT",
+    many: false,
+    // A share that only a network or power loses: the rest would drown in the work of all.
+    help: "a larger share of the nodes lost at once is not replaced for 5 min; 100: off (default: 50)",
+    fallback: () => String(BRAKE_PERCENT),
+  },
+  {
     flag: "reserve-cpus",
     value: "CPUS",
     many: false,
@@ -251,6 +261,7 @@ function settingsOf(raw: Raw): Omit<NodeSettings, "told"> {
     vote: !isOn("no-vote", one("no-vote")),
     worker: !isOn("no-worker", one("no-worker")),
     replaceAfterMs: replaceAfter(one("replace-after")),
+    brakePercent: brake(one("brake")),
     reserveCpuMilli: cpus(one("reserve-cpus")),
     reserveMemoryMib: memory(one("reserve-memory")),
     ephemeral: isOn("ephemeral", one("ephemeral")),
@@ -346,6 +357,14 @@ function replaceAfter(word: string): number {
     throw usage("replace-after", `"${word}" is no time to wait`, hint);
   }
   return ms;
+}
+
+function brake(word: string): number {
+  const percent = Number(word);
+  if (/^\d{1,3}$/.test(word) && percent >= 1 && percent <= 100) return percent;
+  const hint =
+    "For example 50: the share of the nodes above which a loss is no single node's. 100: off.";
+  throw usage("brake", `"${word}" is no percentage from 1 to 100`, hint);
 }
 
 function cpus(word: string): number {

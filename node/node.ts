@@ -33,6 +33,8 @@ export interface NodeConfig {
   readonly logBounds: typeof LOG_BOUNDS;
   /** A voter or standby that is away this long loses its seat. */
   readonly replaceAfterMs: number;
+  /** See `brakeOf`. */
+  readonly brakePercent: number;
 }
 
 /**
@@ -477,8 +479,7 @@ export class Node {
         {
           self: this.#self,
           replica: this.#replica,
-          orchVersion: this.#config.orchVersion,
-          replaceAfterMs: this.#config.replaceAfterMs,
+          settings: this.#config,
           watch: this.#watch,
           gossipedUsage: (node) => this.#digests.usage(node),
           send: (to, message) => this.#send(to, message),

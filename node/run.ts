@@ -161,6 +161,7 @@ async function prepare(
       orchVersion: version,
       logBounds: LOG_BOUNDS,
       replaceAfterMs: settings.replaceAfterMs,
+      brakePercent: settings.brakePercent,
     },
     image,
     state,

@@ -7,7 +7,7 @@ import { SnapshotReader } from "../state/snapshot.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import { idOf, nodeFacts } from "../test/fixtures/cluster.ts";
 import { bootstrap } from "./core/bootstrap.ts";
-import { LOG_BOUNDS, REPLACE_AFTER_MS, TICK_MS } from "./core/defaults.ts";
+import { BRAKE_PERCENT, LOG_BOUNDS, REPLACE_AFTER_MS, TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Query, Request, Response, UserCommand } from "./core/request.ts";
@@ -69,6 +69,7 @@ export class Machine {
       orchVersion: "0.1.0",
       logBounds: LOG_BOUNDS,
       replaceAfterMs: REPLACE_AFTER_MS,
+      brakePercent: BRAKE_PERCENT,
     };
     this.writes.splice(0);
     this.node = new Node(

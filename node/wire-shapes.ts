@@ -166,6 +166,7 @@ const command: z.ZodType<UserCommand> = z.discriminatedUnion("kind", [
     stopped: texts,
     version: count,
   }),
+  z.object({ kind: z.literal("brake-release") }),
   z.object({ kind: z.literal("config-restore"), name: text, data: text, version: count }),
 ]);
 

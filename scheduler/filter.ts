@@ -51,9 +51,11 @@ export function explain(drafts: readonly NodeDraft[], service: ServiceSpec): str
   return `no node fits: ${drafts.length} ${drafts.length === 1 ? "node" : "nodes"}, ${causes.join(", ")}`;
 }
 
-/** The sentence without the figures that change with every placement elsewhere: to see whether it is news. */
+/** The sentence without the figures that change with every placement, or loss of a node, elsewhere: to see whether it is news. */
 export function withoutFigures(sentence: string): string {
-  return sentence.replaceAll(/best has \d+/g, "best has");
+  return sentence
+    .replaceAll(/best has \d+/g, "best has")
+    .replace(/^(held back until \S+): \d+ of \d+/, "$1");
 }
 
 /** The first filter that the node fails. */

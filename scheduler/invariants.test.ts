@@ -7,7 +7,7 @@ import type { Command, Envelope, PlanStep } from "../state/command.ts";
 import type { NodeId } from "../state/ids.ts";
 import type { Task, TaskState } from "../state/task.ts";
 import { isTerminal, TRANSITIONS } from "../state/task.ts";
-import { nodeFacts, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
+import { BRAKE_PERCENT, nodeFacts, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
 import { action, JOBS, NODES, perform, STATES } from "../test/fixtures/random-cluster.ts";
 import { schedule } from "./schedule.ts";
 
@@ -139,7 +139,7 @@ describe("whatever happens", () => {
             Array.from({ length: 3 }, () => "running nginx:9"),
           );
         }
-        expect(schedule(cluster.state, cluster.now, 10)).toEqual({
+        expect(schedule(cluster.state, cluster.now, 10, BRAKE_PERCENT)).toEqual({
           steps: [],
           more: false,
           wakeAtMs: null,

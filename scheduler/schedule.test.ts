@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ServiceSpec } from "../state/spec.ts";
 import type { Task } from "../state/task.ts";
-import { idOf, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
+import { BRAKE_PERCENT, idOf, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
 import { schedule } from "./schedule.ts";
 
 const RESTART = serviceSpec("s").restart;
@@ -82,7 +82,7 @@ describe("replacing", () => {
       nodes.push(newest(cluster).node ?? "");
       expect(newest(cluster).rejections).toBe(i);
       cluster.report(newest(cluster), "rejected");
-      const { wakeAtMs, steps } = schedule(cluster.state, cluster.now, 10);
+      const { wakeAtMs, steps } = schedule(cluster.state, cluster.now, 10, BRAKE_PERCENT);
       expect(steps.filter((step) => step.kind === "create")).toEqual([]);
       waits.push(wakeAtMs === null ? null : wakeAtMs - cluster.now);
       cluster.now = wakeAtMs ?? cluster.now;
@@ -257,6 +257,8 @@ describe("history", () => {
       cluster.liveness(name, "down");
       down.push(name);
       cluster.settle();
+      // Not at once, which would be for the brake.
+      cluster.now += 100_000;
     }
     const lost = () =>
       cluster.state.tasksOfSlot("j", "s", 1).filter((task) => task.state === "lost");
@@ -271,19 +273,19 @@ describe("history", () => {
 describe("budget", () => {
   it("goes on in further passes and comes to the same end", () => {
     const cluster = twoJobs();
-    expect(schedule(cluster.state, cluster.now, 7)).toMatchObject({
+    expect(schedule(cluster.state, cluster.now, 7, BRAKE_PERCENT)).toMatchObject({
       more: true,
       steps: { length: 7 },
     });
     cluster.settle(7);
     expect([cluster.live("j").length, cluster.live("k").length]).toEqual([25, 25]);
-    expect(schedule(cluster.state, cluster.now, 7)).toEqual({
+    expect(schedule(cluster.state, cluster.now, 7, BRAKE_PERCENT)).toEqual({
       steps: [],
       more: false,
       wakeAtMs: null,
     });
     const whole = twoJobs();
-    expect(schedule(whole.state, whole.now, 50)).toMatchObject({
+    expect(schedule(whole.state, whole.now, 50, BRAKE_PERCENT)).toMatchObject({
       more: false,
       steps: { length: 50 },
     });

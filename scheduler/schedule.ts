@@ -1,9 +1,11 @@
+import { type Brake, brakeOf, holdsBack } from "../state/brake.ts";
 import type { ClusterState, Job } from "../state/cluster.ts";
 import type { PlanStep } from "../state/command.ts";
-import type { Millis } from "../state/ids.ts";
+import { type Millis, taskId } from "../state/ids.ts";
 import type { ServiceSpec } from "../state/spec.ts";
 import type { Task } from "../state/task.ts";
 import { withoutFigures } from "./filter.ts";
+import { heldBack } from "./held-back.ts";
 import type { Place } from "./place.ts";
 import { Board } from "./place.ts";
 import type { Gap, Need } from "./reconcile.ts";
@@ -20,9 +22,15 @@ export interface Schedule {
 /**
  * One pass: compares every job with its tasks and says what to do about it, in at most `budget` steps. Each step
  * holds when applied to this very state in this order. Reads only; the same state and time give the same steps.
+ * `brakePercent`: see `brakeOf`; 100: nothing is ever held back.
  */
-export function schedule(state: ClusterState, now: Millis, budget: number): Schedule {
-  const pass = new Pass(state, budget);
+export function schedule(
+  state: ClusterState,
+  now: Millis,
+  budget: number,
+  brakePercent: number,
+): Schedule {
+  const pass = new Pass(state, budget, brakeOf(state, brakePercent, now));
   for (const job of state.jobs.values()) {
     for (const [service, gap] of gapsOf(state, job, now)) pass.fill(job, service, gap);
     if (pass.full) break;
@@ -48,11 +56,14 @@ function* gapsOf(state: ClusterState, job: Job, now: Millis): Generator<[Service
   }
 }
 
+const NOBODY = taskId("");
+
 const NO_SLOTS: ReadonlyMap<number, readonly Task[]> = new Map();
 
 class Pass {
   readonly #state: ClusterState;
   readonly #budget: number;
+  readonly #brake: Brake | null;
   readonly #steps: PlanStep[] = [];
   /** What nothing waits for: done with what the budget leaves. */
   readonly #later: PlanStep[] = [];
@@ -60,9 +71,10 @@ class Pass {
   #wakeAtMs: Millis | null = null;
   #full = false;
 
-  constructor(state: ClusterState, budget: number) {
+  constructor(state: ClusterState, budget: number, brake: Brake | null) {
     this.#state = state;
     this.#budget = budget;
+    this.#brake = brake;
   }
 
   /** Whether something was left out: the budget is spent. */
@@ -71,8 +83,7 @@ class Pass {
   }
 
   fill(job: Job, service: ServiceSpec | null, gap: Gap): void {
-    if (gap.wakeAtMs !== null)
-      this.#wakeAtMs = Math.min(this.#wakeAtMs ?? gap.wakeAtMs, gap.wakeAtMs);
+    if (gap.wakeAtMs !== null) this.#wakeAt(gap.wakeAtMs);
     for (const { task, message } of gap.stops) this.#add({ kind: "stop", task: task.id, message });
     if (service !== null && gap.needs.length > 0) this.#place(job, service, gap.needs);
     for (const task of gap.forgets) {
@@ -85,6 +96,10 @@ class Pass {
       if (!this.#add(step)) break;
     }
     return { steps: this.#steps, more: this.#full, wakeAtMs: this.#wakeAtMs };
+  }
+
+  #wakeAt(atMs: Millis): void {
+    this.#wakeAtMs = Math.min(this.#wakeAtMs ?? atMs, atMs);
   }
 
   #add(step: PlanStep): boolean {
@@ -103,7 +118,7 @@ class Pass {
         this.#full = true;
         return;
       }
-      const place = placer.next(need.avoid);
+      const place = this.#heldBack(job, service, need) ?? placer.next(need.avoid);
       const { pending } = need;
       if (pending === null) {
         this.#add(create(job, service, need, place));
@@ -121,6 +136,17 @@ class Pass {
         });
       }
     }
+  }
+
+  /** Why a slot gets no place for now, though there may be one; null: it may have one. */
+  #heldBack(job: Job, service: ServiceSpec, { pending, previous }: Need): string | null {
+    const brake = this.#brake;
+    if (brake === null) return null;
+    const before = pending === null ? previous : this.#state.tasks.get(pending.previous ?? NOBODY);
+    const version = job.serviceVersions[service.name] ?? job.version;
+    if (!holdsBack(brake, before ?? undefined, version)) return null;
+    this.#wakeAt(brake.untilMs);
+    return heldBack(brake);
   }
 
   /** A task on a node that is down may still run there: its record stays until the node is back. */

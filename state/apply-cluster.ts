@@ -1,4 +1,5 @@
 import { fault } from "../lib/errors.ts";
+import { isCounted } from "./brake.ts";
 import { noSuchNode, removeNode } from "./apply-nodes.ts";
 import type { Outcome } from "./cluster.ts";
 import type { Command } from "./command.ts";
@@ -50,6 +51,18 @@ export function applyJoinSecret(
 ): Outcome {
   if (joinSecret === tables.joinSecret) return UNCHANGED;
   tables.identify(tables.clusterId, joinSecret, change, "the join token was replaced");
+  return CHANGED;
+}
+
+/** A note in the log up to where losses of nodes hold nothing back: see brake.ts. */
+export function applyBrakeRelease(tables: Tables, change: Change): Outcome {
+  const down = [...tables.nodes.values()].filter(
+    (node) => isCounted(node) && node.liveness === "down",
+  );
+  const isNews = down.some(({ livenessIndex }) => livenessIndex > tables.brakeReleasedIndex);
+  if (!isNews) return UNCHANGED;
+  const are = down.length === 1 ? "1 node is" : `${down.length} nodes are`;
+  tables.releaseBrake(change, `the brake was released: ${are} down, their tasks are replaced`);
   return CHANGED;
 }
 

@@ -28,7 +28,7 @@ export function applyAdmit(tables: Tables, command: Of<"node-admit">, change: Ch
     name: freeName(tables, facts.name, command.node),
     id: command.node,
     raftId: tables.nextRaftId(),
-    liveness: "ready",
+    ...since("ready", change),
     leaving: false,
     joinedAtMs: old?.joinedAtMs ?? change.timeMs,
     admittedIndex: change.index,
@@ -60,10 +60,12 @@ export function applyFacts(tables: Tables, command: Of<"node-facts">, change: Ch
   if (command.facts.featureLevel < tables.featureLevel) {
     return refuseOld(command.facts, tables.featureLevel);
   }
-  const { id, raftId, liveness, leaving, joinedAtMs, admittedIndex, modifiedIndex } = old;
+  const { id, raftId, liveness, livenessAtMs, livenessIndex } = old;
+  const { leaving, joinedAtMs, admittedIndex, modifiedIndex } = old;
   const name = freeName(tables, command.facts.name, id);
   const facts: NodeFacts = { ...command.facts, name };
-  const record = { id, raftId, liveness, leaving, joinedAtMs, admittedIndex, modifiedIndex };
+  const lives = { liveness, livenessAtMs, livenessIndex };
+  const record = { id, raftId, ...lives, leaving, joinedAtMs, admittedIndex, modifiedIndex };
   const next: NodeRecord = { ...facts, ...record };
   if (same(old, next)) return UNCHANGED;
   const renamed = old.name === name ? "" : ` (it was named ${old.name})`;
@@ -84,7 +86,8 @@ export function applyLiveness(
   const old = tables.nodes.get(command.node);
   if (old === undefined) return noSuchNode(command.node);
   if (old.liveness === command.liveness) return UNCHANGED;
-  const node: NodeRecord = { ...old, liveness: command.liveness, modifiedIndex: change.index };
+  const liveness = since(command.liveness, change);
+  const node: NodeRecord = { ...old, ...liveness, modifiedIndex: change.index };
   tables.putNode(
     node,
     change,
@@ -97,6 +100,13 @@ export function applyLiveness(
     endUnseen(tables, task, "lost", `its node ${node.name} went down${stopping}`, change);
   }
   return CHANGED;
+}
+
+function since(
+  liveness: NodeRecord["liveness"],
+  { timeMs, index }: Change,
+): Pick<NodeRecord, "liveness" | "livenessAtMs" | "livenessIndex"> {
+  return { liveness, livenessAtMs: timeMs, livenessIndex: index };
 }
 
 /** Ends a task whose worker cannot be asked any more. */

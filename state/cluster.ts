@@ -1,7 +1,13 @@
 import { assert, unreachable } from "../lib/assert.ts";
 import { type Fault, fault } from "../lib/errors.ts";
 import type { Allocation } from "./allocation.ts";
-import { applyFeatureLevel, applyInit, applyRecover, applyJoinSecret } from "./apply-cluster.ts";
+import {
+  applyBrakeRelease,
+  applyFeatureLevel,
+  applyInit,
+  applyJoinSecret,
+  applyRecover,
+} from "./apply-cluster.ts";
 import { applyConfigPut, applyConfigRemove, applyConfigRestore } from "./apply-configs.ts";
 import { applyJobPut, applyJobRestore, applyJobStop, applyTaskStop } from "./apply-jobs.ts";
 import { applyAdmit, applyFacts, applyLeave, applyLiveness, applyRemove } from "./apply-nodes.ts";
@@ -123,6 +129,11 @@ export class ClusterState {
   /** The last log index at which `nodes` or the secret changed. */
   get membersIndex(): Index {
     return this.#tables.membersIndex;
+  }
+
+  /** The log index at which the brake was last released; 0: never. See brake.ts. */
+  get brakeReleasedIndex(): Index {
+    return this.#tables.brakeReleasedIndex;
   }
 
   get nodes(): ReadonlyMap<NodeId, NodeRecord> {
@@ -287,6 +298,8 @@ function dispatch(tables: Tables, command: Command, change: Change): Outcome {
       return applyLeave(tables, command, change);
     case "node-remove":
       return applyRemove(tables, command, change);
+    case "brake-release":
+      return applyBrakeRelease(tables, change);
     case "job-put":
       return applyJobPut(tables, command, change);
     case "job-stop":

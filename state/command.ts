@@ -38,6 +38,8 @@ export type Command =
   | { readonly kind: "job-put"; readonly spec: JobSpec; readonly ifVersion: number | null }
   /** Stops a job, one service of it, or starts nothing if it is stopped already. */
   | { readonly kind: "job-stop"; readonly job: string; readonly service: string | null }
+  /** Whatever the brake holds back is placed: of the nodes that are down by now, none counts for it any more. */
+  | { readonly kind: "brake-release" }
   /** A job from a backup: made with the version and the stopped services that it had, if there is none of its name. */
   | {
       readonly kind: "job-restore";

@@ -22,6 +22,7 @@ const OUTLINES: Readonly<Record<Command["kind"], Readonly<Record<string, FieldTy
   "node-liveness": { node: "string", liveness: "liveness" },
   "node-leave": { node: "string" },
   "node-remove": { node: "string", force: "boolean" },
+  "brake-release": {},
   "job-put": { spec: "object", ifVersion: "integer or null" },
   "job-stop": { job: "string", service: "string or null" },
   "job-restore": { spec: "object", stopped: "array", version: "integer" },

@@ -1,4 +1,4 @@
-import type { Millis, NodeId } from "./ids.ts";
+import type { Index, Millis, NodeId } from "./ids.ts";
 import type { DriverName, Resources } from "./spec.ts";
 
 /** What a node says of itself when it joins and whenever its session opens. */
@@ -32,6 +32,9 @@ export interface NodeRecord extends NodeFacts {
   /** Its identity in Raft: given at admission, never given again. */
   readonly raftId: number;
   readonly liveness: "ready" | "down";
+  /** When `liveness` last changed, by the manager's clock, and at which log index; at first its admission. */
+  readonly livenessAtMs: Millis;
+  readonly livenessIndex: Index;
   /** It was told to leave: it keeps its seat until it is removed, and gets no more tasks. */
   readonly leaving: boolean;
   readonly joinedAtMs: Millis;

@@ -51,6 +51,8 @@ const NODE: Outline<NodeRecord> = {
   leaving: "flag",
   raftId: "integer",
   liveness: "text",
+  livenessAtMs: "integer",
+  livenessIndex: "integer",
   joinedAtMs: "integer",
   admittedIndex: "integer",
   modifiedIndex: "integer",
@@ -109,6 +111,7 @@ const SCALARS: Outline<FrozenScalars & { readonly lastIndex: number }> = {
   featureLevel: "integer",
   configFloor: "integer",
   forgottenIndex: "integer",
+  brakeReleasedIndex: "integer",
   hash: "text",
   lastIndex: "integer",
 };

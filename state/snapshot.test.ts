@@ -60,9 +60,9 @@ function again(envelope: Envelope): Envelope {
 
 /** Everything that a state tells, in the order in which it does. */
 function facesOf(state: ClusterState): readonly unknown[] {
-  const { clusterId, joinSecret, lastIndex, membersIndex } = state;
+  const { clusterId, joinSecret, lastIndex, membersIndex, brakeReleasedIndex } = state;
   return [
-    [clusterId, joinSecret, lastIndex, membersIndex, state.hash()],
+    [clusterId, joinSecret, lastIndex, membersIndex, brakeReleasedIndex, state.hash()],
     // As text, so that the order of fields counts: the hash runs over it.
     JSON.stringify([[...state.nodes], [...state.jobs]]),
     [...state.tasks],
@@ -99,6 +99,7 @@ function busy(): TestCluster {
   cluster.settle();
   cluster.report(cluster.task("k", "t", 1), "failed", { message: "cut \ud83d", exitCode: 3 });
   cluster.liveness("c", "down");
+  cluster.apply({ kind: "brake-release" });
   cluster.apply({ kind: "job-stop", job: "gone", service: null }, "refused");
   cluster.apply({ kind: "job-stop", job: "j", service: "t" }, "done");
   return cluster;

@@ -26,6 +26,7 @@ export interface FrozenScalars {
   readonly featureLevel: number;
   readonly configFloor: number;
   readonly forgottenIndex: Index;
+  readonly brakeReleasedIndex: Index;
   /** The digest over every change so far. */
   readonly hash: string;
 }
@@ -61,6 +62,8 @@ export class Tables {
   configFloor = 0;
   /** The log index of the newest answer that is not remembered any more. */
   forgottenIndex: Index = 0;
+  /** The log index at which the brake was last released; 0: never. */
+  brakeReleasedIndex: Index = 0;
   /** Null: not counted yet. */
   #configsBytes: number | null = null;
   readonly hash: RollingHash = new RollingHash();
@@ -86,6 +89,12 @@ export class Tables {
     this.featureLevel = level;
     this.hash.add(`feature level ${level}`);
     if (message !== null) change.events.push({ ...blank(change, "cluster"), message });
+  }
+
+  releaseBrake(change: Change, message: string): void {
+    this.brakeReleasedIndex = change.index;
+    this.hash.add(`brake released ${change.index}`);
+    change.events.push({ ...blank(change, "cluster"), message });
   }
 
   putNode(node: NodeRecord, change: Change, message: string): void {
@@ -190,6 +199,7 @@ export class Tables {
         featureLevel: this.featureLevel,
         configFloor: this.configFloor,
         forgottenIndex: this.forgottenIndex,
+        brakeReleasedIndex: this.brakeReleasedIndex,
         hash: this.hash.digest(),
       },
       nodes: [...this.nodes.values()],
@@ -211,6 +221,7 @@ export class Tables {
     this.featureLevel = scalars.featureLevel;
     this.configFloor = scalars.configFloor;
     this.forgottenIndex = scalars.forgottenIndex;
+    this.brakeReleasedIndex = scalars.brakeReleasedIndex;
     this.hash.restore(scalars.hash);
   }
 

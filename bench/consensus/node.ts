@@ -152,6 +152,7 @@ async function run(
       orchVersion: facts.orchVersion,
       logBounds: LOG_BOUNDS,
       replaceAfterMs: REPLACE_AFTER_MS,
+      brakePercent: 100,
     },
     image,
     state: new ClusterState(),

@@ -1,5 +1,12 @@
 import { OrchError } from "../../lib/errors.ts";
-import type { ClusterView, LogView, NodeView, TransferView } from "../../node/core/view-types.ts";
+import type {
+  BrakeView,
+  ClusterView,
+  LogView,
+  NodeView,
+  TransferView,
+  WriteView,
+} from "../../node/core/view-types.ts";
 import type { Context } from "../context.ts";
 import { formatAge } from "../duration.ts";
 import { noManager } from "./cluster-alone.ts";
@@ -28,6 +35,7 @@ export async function clusterStatus(context: Context): Promise<void> {
     ["Standbys", names(cluster.standbys)],
     ["Nodes", `${cluster.nodesReady} of ${cluster.nodes} ready`],
     ["Jobs", String(cluster.jobs)],
+    ...brakeRows(cluster.brake),
     ["Tasks", `${cluster.tasksRunning} running, ${cluster.tasksPending} pending`],
     ["Log", logText(cluster)],
     ...followerRows(cluster.log),
@@ -50,6 +58,18 @@ async function managed(context: Context): Promise<ClusterView> {
   }
 }
 
+function brakeRows(brake: BrakeView | null): (readonly [string, string])[] {
+  if (brake === null) return [];
+  const { down, nodes, held, until } = brake;
+  const lost = `${down} of ${nodes} nodes went down within a minute`;
+  const waiting = `${tasks(held)} held back until ${until}`;
+  return [["Brake", paint("yellow", `${lost}, ${waiting}: see orch cluster release`)]];
+}
+
+function tasks(count: number): string {
+  return count === 1 ? "1 task" : `${count} tasks`;
+}
+
 function logText({ commitIndex, term, log }: ClusterView): string {
   const { entries, snapshotIndex, snapshotAt } = log;
   const age = snapshotAt === null ? "" : `, ${formatAge(Date.now() - Date.parse(snapshotAt))} old`;
@@ -65,6 +85,16 @@ function followerRows({ followers, transferee }: LogView): (readonly [string, st
     return ["", `${name} (${votes ? "voter" : "standby"}) has ${match}${mode}${away}`] as const;
   });
   return transferee === null ? rows : [...rows, ["Handover", `to ${transferee}, under way`]];
+}
+
+/** `orch cluster release`: what is held is asked first, so that a release that was sent twice still says it. */
+export async function clusterRelease({ client, json, quiet }: Context): Promise<void> {
+  const { brake } = await client.get<ClusterView>("/v1/cluster");
+  const { changed } = await client.write<WriteView>("POST", "/v1/cluster/release", {});
+  if (json) return printJson({ changed, brake });
+  if (quiet) return print(String(brake?.held ?? 0));
+  if (brake === null) return note("the brake is off: nothing was held back");
+  note(`the brake is released: ${tasks(brake.held)} of ${brake.down} nodes can be placed now`);
 }
 
 /** `orch cluster transfer [NODE]` */

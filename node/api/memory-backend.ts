@@ -4,6 +4,7 @@ import type { LogLine } from "../../runtime/engine.ts";
 import type { Query, Request, Response, UserCommand } from "../core/request.ts";
 import type { JobSpec } from "../../state/spec.ts";
 import type {
+  BrakeView,
   ConfigContentView,
   EventView,
   JobView,
@@ -26,6 +27,7 @@ export class MemoryBackend implements Backend {
   /** What the next requests meet; null: all is well. `silence`: no answer ever. */
   weather: ErrorCode | "silence" | "throw" | null = null;
   ready = true;
+  brake: BrakeView | null = null;
   /** Requests that reached it. */
   asked: Request[] = [];
   /** Streams that are open now. */
@@ -234,6 +236,7 @@ export class MemoryBackend implements Backend {
           tasksRunning: this.#tasks.size,
           tasksPending: 0,
           quorum: true,
+          brake: this.brake,
           log: this.#log(),
           version: "0.1.0",
         });
@@ -271,6 +274,11 @@ export class MemoryBackend implements Backend {
       case "node-leave":
       case "node-remove":
         return this.#written(null, true);
+      case "brake-release": {
+        const changed = this.brake !== null;
+        this.brake = null;
+        return this.#written(null, changed);
+      }
       case "node-admit":
         throw new Error("the API admits no nodes");
       default:

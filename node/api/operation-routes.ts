@@ -72,6 +72,22 @@ export const OPERATION_ROUTES: readonly Route[] = [
     },
   }),
   route({
+    id: "releaseBrake",
+    method: "POST",
+    path: "/v1/cluster/release",
+    summary: "Has the tasks of nodes that went down at once replaced now",
+    params: z.strictObject({}),
+    query: writing,
+    headers: ["orch-timeout", "idempotency-key"],
+    body: z.strictObject({}).nullish(),
+    answer: { kind: "one", shape: "Write" },
+    faults: ["conflict", "no-manager", "unknown"],
+    run: async ({ cluster, key }) => {
+      const done = await cluster.write({ kind: "brake-release" }, key);
+      return json(done.body, { ...done.headers, "idempotency-key": key });
+    },
+  }),
+  route({
     id: "backupCluster",
     method: "POST",
     path: "/v1/cluster/backup",

@@ -3,6 +3,7 @@ import { ERRORS } from "../../lib/errors.ts";
 import type { Fault } from "../../lib/errors.ts";
 import { TRANSITIONS } from "../../state/task.ts";
 import type {
+  BrakeView,
   ClusterView,
   ConfigContentView,
   ConfigView,
@@ -177,6 +178,14 @@ export const logSchema: z.ZodType<LogView> = z.object({
     .describe("On the manager: all others that hold the log"),
 });
 
+export const brakeSchema: z.ZodType<BrakeView> = z.object({
+  down: count.describe("Nodes that went down at once and still are"),
+  nodes: count.describe("How many there were when the first of them went down"),
+  held: count.describe("Tasks that wait for it"),
+  since: time.describe("When the first of them went down"),
+  until: time.describe("It ends by then, or earlier when enough are back or it is released"),
+});
+
 export const clusterSchema: z.ZodType<ClusterView> = z.object({
   id: z.string(),
   manager: z.string().nullable(),
@@ -190,6 +199,7 @@ export const clusterSchema: z.ZodType<ClusterView> = z.object({
   tasksRunning: count,
   tasksPending: count,
   quorum: z.boolean().describe("Whether the manager reaches a majority of the voters"),
+  brake: brakeSchema.nullable().describe("Too many nodes went down at once; null: it is off"),
   log: logSchema,
   version: z.string(),
 });
@@ -294,6 +304,7 @@ export const SHAPES: Readonly<Record<string, z.ZodType>> = {
   ConfigContent: configContentSchema,
   Event: eventSchema,
   Cluster: clusterSchema,
+  Brake: brakeSchema,
   Log: logSchema,
   Write: writeSchema,
   JobPut: jobPutSchema,

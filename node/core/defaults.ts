@@ -103,6 +103,12 @@ export const STANDBYS = 2;
 /** A voter or standby away this long loses its seat: a machine restarts in less, and most partitions heal. */
 export const REPLACE_AFTER_MS = 30_000;
 
+/**
+ * When more than this share of the nodes goes down at once, their tasks wait: it is a network or power that failed
+ * rather than nodes, and the few that are left would drown in the work of all. 100: never.
+ */
+export const BRAKE_PERCENT = 50;
+
 /** A learner has been here this long before it votes: one that comes and goes would take the quorum with it. */
 export const STABLE_MS = 10_000;
 

@@ -8,6 +8,7 @@ import type { Command, Envelope } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
+import { BrakeLog } from "./brake-log.ts";
 import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import type { Asked } from "./early-requests.ts";
 import { sameFacts } from "./facts.ts";
@@ -16,6 +17,7 @@ import type { ForwardOutcome, NodeMessage } from "./message.ts";
 import { Pilot } from "./pilot.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
 import type { Query, Request, Response, UserCommand } from "./request.ts";
+import { isNews } from "./reports.ts";
 import { type MemberList, SessionTable } from "./sessions.ts";
 import { Transfers } from "./transfers.ts";
 import { type Evidence, downAtMs, soonestDownAtMs } from "./verdict.ts";
@@ -46,11 +48,16 @@ interface Read {
   readonly query: Query;
 }
 
+export interface ManagerSettings {
+  readonly orchVersion: string;
+  readonly replaceAfterMs: number;
+  readonly brakePercent: number;
+}
+
 export interface ManagerContext {
   readonly self: NodeId;
   readonly replica: Replica;
-  readonly orchVersion: string;
-  readonly replaceAfterMs: number;
+  readonly settings: ManagerSettings;
   /** Who misses whom: known from before this node managed. */
   readonly watch: Pick<Watch, "lost" | "of" | "missing">;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
@@ -71,6 +78,7 @@ export class Manager {
   /** Reads by their number: first until a quorum confirms, then until their index is applied. */
   readonly #unconfirmed: Map<number, Read> = new Map();
   readonly #transfers: Transfers;
+  readonly #brake: BrakeLog;
   #confirmed: { readonly read: Read; readonly index: number }[] = [];
   #reads = 0;
   #planInFlight = false;
@@ -88,17 +96,18 @@ export class Manager {
     this.#context = context;
     this.#sessions = new SessionTable(now);
     this.#lastTickMs = now;
-    const { self, replica, replaceAfterMs } = context;
+    const { self, replica } = context;
     this.#transfers = new Transfers({
       self,
       replica,
       answer: (from, id, response) => this.#answer(from, id, response),
     });
+    this.#brake = new BrakeLog(context.note);
     this.#pilot = new Pilot(
       {
         self,
         replica,
-        replaceAfterMs,
+        replaceAfterMs: context.settings.replaceAfterMs,
         hears: (node) => this.#sessions.has(node),
         propose: (command) => this.#propose(command, null, this.#lastTickMs, { kind: "none" }),
         note: context.note,
@@ -220,7 +229,7 @@ export class Manager {
       commitIndex: replica.raft.commitIndex,
       quorum: true,
       log: logView(replica),
-      orchVersion: this.#context.orchVersion,
+      orchVersion: this.#context.settings.orchVersion,
     });
     if (result.kind === "refused") return result;
     return { kind: "ok", index: replica.raft.appliedIndex, manager: self, body: result.body };
@@ -236,6 +245,7 @@ export class Manager {
       usage: (node) => this.#sessions.usage(node) ?? gossipedUsage(node),
       missedBy: (node) => watch.missing(node, this.#lastTickMs),
       nowMs: this.#lastTickMs,
+      brakePercent: this.#context.settings.brakePercent,
     };
   }
 
@@ -379,7 +389,7 @@ export class Manager {
     const { state } = this.#context.replica;
     const news = reports.filter((report) => {
       const task = state.tasks.get(report.task);
-      return task !== undefined && task.node === from && differs(report, task);
+      return task !== undefined && task.node === from && isNews(report, task);
     });
     const waiter: Waiter = { kind: "reports", node: from, session, batch };
     if (news.length === 0) {
@@ -400,6 +410,7 @@ export class Manager {
     // This process itself stood still: what it did not hear meanwhile says nothing about others.
     if (gapMs > STALL_MS) this.#sessions.forgive(gapMs, now);
     this.#judgeAll(now);
+    this.#brake.look(this.#context.replica.state, this.#context.settings.brakePercent, now);
     this.#transfers.tick();
     this.#pilot.tick(now);
   }
@@ -435,7 +446,9 @@ export class Manager {
     const due = this.#stateChanged || (this.#wakeAtMs !== null && now >= this.#wakeAtMs);
     if (!due || this.#planInFlight || now - this.#lastPassMs < PASS_MS) return;
     this.#lastPassMs = now;
-    const { steps, more, wakeAtMs } = schedule(this.#context.replica.state, now, PLAN_STEPS);
+    const { replica, settings } = this.#context;
+    const { brakePercent } = settings;
+    const { steps, more, wakeAtMs } = schedule(replica.state, now, PLAN_STEPS, brakePercent);
     this.#stateChanged = more;
     this.#wakeAtMs = wakeAtMs;
     if (steps.length === 0) return;
@@ -459,17 +472,4 @@ export class Manager {
     const reads = [...this.#unconfirmed.values(), ...this.#confirmed.map(({ read }) => read)];
     for (const { from, id } of reads) this.#tryAgain(from, id, false);
   }
-}
-
-/** Whether a report says anything that the state does not. */
-function differs(report: TaskReport, task: TaskReport | Omit<TaskReport, "task">): boolean {
-  return (
-    report.state !== task.state ||
-    report.healthy !== task.healthy ||
-    report.attempts !== task.attempts ||
-    report.exitCode !== task.exitCode ||
-    report.message !== task.message ||
-    report.startedAtMs !== task.startedAtMs ||
-    report.finishedAtMs !== task.finishedAtMs
-  );
 }

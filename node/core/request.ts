@@ -28,7 +28,8 @@ export type UserCommand = Extract<
       | "join-secret-put"
       | "node-admit"
       | "node-leave"
-      | "node-remove";
+      | "node-remove"
+      | "brake-release";
   }
 >;
 

@@ -43,6 +43,7 @@ export function staleAnswer(replica: Replica, query: Query, seen: Seen): Respons
     usage: (node) => digests.usage(node),
     missedBy: (node) => watch.missing(node, now),
     nowMs: now,
+    brakePercent: config.brakePercent,
     term: replica.raft.term,
     commitIndex: replica.raft.commitIndex,
     quorum: manager !== null,

@@ -135,6 +135,19 @@ export interface EventView {
   readonly message: string;
 }
 
+/** Too many nodes went down at once: their tasks are not replaced for a while. */
+export interface BrakeView {
+  /** How many nodes went down at once and still are, of how many there were. */
+  readonly down: number;
+  readonly nodes: number;
+  /** Tasks that wait for it. */
+  readonly held: number;
+  /** When the first of them went down. */
+  readonly since: string;
+  /** It ends by then: when enough of them are back, or somebody releases it, earlier. */
+  readonly until: string;
+}
+
 export interface ClusterView {
   readonly id: string;
   readonly manager: string | null;
@@ -149,6 +162,8 @@ export interface ClusterView {
   readonly tasksPending: number;
   /** Whether the manager reaches a majority of the voters. */
   readonly quorum: boolean;
+  /** Null: it is off. */
+  readonly brake: BrakeView | null;
   /** The manager's copy of the log, and how far the others are. */
   readonly log: LogView;
   readonly version: string;

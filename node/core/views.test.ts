@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Task } from "../../state/task.ts";
-import { idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
+import { BRAKE_PERCENT, idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
 import { isoTime } from "./iso-time.ts";
 import { jobView } from "./job-view.ts";
 import type { JobView, ServiceView, TaskView } from "./view-types.ts";
@@ -9,6 +9,7 @@ import type { AnswerContext } from "./views.ts";
 import { answer, eventView } from "./views.ts";
 
 const CONTEXT: AnswerContext = {
+  brakePercent: BRAKE_PERCENT,
   manager: idOf("a"),
   voters: new Set([1]),
   learners: new Set([2]),
@@ -122,9 +123,28 @@ describe("the cluster", () => {
         cluster.live("api").filter((task) => task.state === "running").length,
       tasksPending: 1,
       quorum: true,
+      brake: null,
       log: CONTEXT.log,
       version: "0.1.0",
     });
+  });
+
+  it("says that the brake is on, and whose tasks wait", () => {
+    const cluster = busy();
+    cluster.now = 4_321;
+    for (const name of "abc") cluster.liveness(name, "down");
+    cluster.pass();
+    expect(ask(cluster, { kind: "cluster" })).toMatchObject({
+      brake: {
+        down: 3,
+        nodes: 3,
+        held: 4,
+        since: "1970-01-01T00:00:04.321Z",
+        until: "1970-01-01T00:05:15.000Z",
+      },
+    });
+    cluster.apply({ kind: "brake-release" });
+    expect(ask(cluster, { kind: "cluster" })).toMatchObject({ brake: null });
   });
 });
 

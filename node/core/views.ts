@@ -1,6 +1,7 @@
 import type { Fault } from "../../lib/errors.ts";
 import { fault } from "../../lib/errors.ts";
 import { unreachable } from "../../lib/assert.ts";
+import { brakeOf, countHeld } from "../../state/brake.ts";
 import type { ClusterState, StateEvent } from "../../state/cluster.ts";
 import { type Config, configBytes } from "../../state/config.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
@@ -16,6 +17,7 @@ import { isoTime, isoTimeOrNull } from "./iso-time.ts";
 import { jobView } from "./job-view.ts";
 import type { Query } from "./request.ts";
 import type {
+  BrakeView,
   ClusterView,
   ConfigContentView,
   ConfigView,
@@ -37,6 +39,8 @@ export interface ViewContext {
   /** Those who watch the node and miss it. */
   readonly missedBy: (node: NodeId) => readonly Sighting[];
   readonly nowMs: Millis;
+  /** See `brakeOf`. */
+  readonly brakePercent: number;
 }
 
 export interface AnswerContext extends ViewContext {
@@ -216,8 +220,21 @@ function clusterView(state: ClusterState, context: AnswerContext): ClusterView {
     tasksRunning: state.taskCount("running"),
     tasksPending: state.taskCount("pending"),
     quorum: context.quorum,
+    brake: brakeView(state, context),
     log: context.log,
     version: context.orchVersion,
+  };
+}
+
+function brakeView(state: ClusterState, { brakePercent, nowMs }: ViewContext): BrakeView | null {
+  const brake = brakeOf(state, brakePercent, nowMs);
+  if (brake === null) return null;
+  return {
+    down: brake.down.size,
+    nodes: brake.nodes,
+    held: countHeld(state, brake),
+    since: isoTime(brake.sinceMs),
+    until: isoTime(brake.untilMs),
   };
 }
 

@@ -1,6 +1,7 @@
 import { isVoter } from "../../consensus/membership.ts";
 import type { Prng } from "../../lib/prng.ts";
 import type { Host } from "./host.ts";
+import { loseMost } from "./mass-loss.ts";
 import { expectDown, expectReady } from "./missing.ts";
 import type { Drill } from "./options.ts";
 import type { Registers } from "./registers.ts";
@@ -125,6 +126,9 @@ export class Drills {
         network.cut(manager.id, voter.id);
         network.cut(voter.id, manager.id);
         expectReady(world, drill, voter.id, APART_MS);
+        return;
+      case "most nodes fall":
+        loseMost(world, this.#prng, manager);
         return;
       case "the manager falls with entries that one slow disk alone has": {
         const ask = (): void => this.#ask([manager]);

@@ -1,7 +1,7 @@
 import { present } from "../../lib/assert.ts";
 import { type Fault, fault } from "../../lib/errors.ts";
 import type { Prng } from "../../lib/prng.ts";
-import { TICK_MS } from "../../node/core/defaults.ts";
+import { BRAKE_PERCENT, TICK_MS } from "../../node/core/defaults.ts";
 import { removedFault } from "../../node/core/endings.ts";
 import type { Effect, Event } from "../../node/core/effect.ts";
 import { vouchFor } from "../../node/core/member-news.ts";
@@ -110,6 +110,7 @@ export class Host {
       orchVersion: "sim",
       logBounds: this.#drawBounds(),
       replaceAfterMs: this.#world.options.replaceAfterMs,
+      brakePercent: BRAKE_PERCENT,
     };
     this.node = new Node(config, image, this.disk.readState(), this.#prng.fork(), this.now());
     this.#isFetching = false;

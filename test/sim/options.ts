@@ -67,6 +67,7 @@ export const DRILLS = [
   "a node falls silent",
   "the manager's node falls silent",
   "a node and the manager are apart for a while",
+  "most nodes fall",
 ] as const;
 
 /** Messages that take this long or longer are far from a network that orch is made for. */
