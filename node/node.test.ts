@@ -183,6 +183,25 @@ describe("a node without a manager", () => {
   });
 });
 
+it("what a node said of itself last counts, also if it said something else just before", () => {
+  const { world, a } = World.founded();
+  const b = world.join("b", a);
+  world.pass(60_000);
+  const { facts } = b;
+  const open = (session: number, datacenter: string): void => {
+    const reports: never[] = [];
+    const said = { ...facts, datacenter };
+    const message = { kind: "session-open", session, raftId: 2, facts: said, reports } as const;
+    a.deliver({ kind: "message", from: b.id, message });
+  };
+  a.isSlow = true;
+  open(world.now + 10, "elsewhere");
+  open(world.now + 20, facts.datacenter);
+  a.isSlow = false;
+  world.settle();
+  expect(a.node.replica.state.nodes.get(b.id)?.datacenter).toBe(facts.datacenter);
+});
+
 describe("a node that joins", () => {
   it("is a member that asks the manager, and is ready throughout", () => {
     const { world, a } = World.founded();

@@ -40,6 +40,7 @@ type Waiter =
     }
   | { readonly kind: "plan" }
   | { readonly kind: "liveness"; readonly node: NodeId }
+  | { readonly kind: "facts"; readonly node: NodeId }
   | { readonly kind: "none" };
 
 interface Read {
@@ -89,6 +90,8 @@ export class Manager {
   readonly #pilot: Pilot;
   /** Who left on request while this node managed: to be told so, should it ask again. */
   readonly #left: Set<NodeId> = new Set();
+  /** How many changes of a node's facts were proposed and are not applied yet: what it says now is compared with none of these. */
+  readonly #introducing: Map<NodeId, number> = new Map();
   /** Liveness changes that were proposed and not applied yet. */
   readonly #judging: Set<NodeId> = new Set();
 
@@ -301,6 +304,9 @@ export class Manager {
       case "liveness":
         this.#judging.delete(waiter.node);
         return;
+      case "facts":
+        this.#introducing.set(waiter.node, (this.#introducing.get(waiter.node) ?? 0) - 1);
+        return;
       case "none":
         return;
     }
@@ -352,10 +358,12 @@ export class Manager {
       return;
     }
     if (this.#sessions.isPast(from, session)) return;
-    if (!sameFacts(record, facts)) {
+    const underWay = this.#introducing.get(from) ?? 0;
+    if (underWay > 0 || !sameFacts(record, facts)) {
       const command: Command = { kind: "node-facts", node: from, facts };
       // It asks again, and by then this manager may have room for them.
-      if (!this.#propose(command, null, now, { kind: "none" })) return;
+      if (!this.#propose(command, null, now, { kind: "facts", node: from })) return;
+      this.#introducing.set(from, underWay + 1);
     }
     this.#sessions.open(from, session, now);
     this.#revive(from, now);
