@@ -183,6 +183,29 @@ describe("a node without a manager", () => {
   });
 });
 
+it("a node that comes and goes is ready again only when its session has stood for a while", () => {
+  const { world, a } = World.founded();
+  const b = world.join("b", a);
+  world.pass(60_000);
+  const liveness = (): string | undefined => a.node.replica.state.nodes.get(b.id)?.liveness;
+  const waits: number[] = [];
+  for (let time = 1; time <= 4; time++) {
+    b.isUp = false;
+    a.deliver({ kind: "peer-lost", peer: b.id });
+    world.until("it is down", () => liveness() === "down");
+    b.start();
+    a.deliver({ kind: "peer-up", peer: b.id });
+    const startMs = world.now;
+    world.until("it is ready", () => liveness() === "ready");
+    waits.push(world.now - startMs);
+    world.pass(30_000);
+  }
+  expect(waits[0]).toBeLessThan(1_000);
+  expect(waits[1]).toBeLessThan(1_000);
+  expect(waits[2]).toBeGreaterThanOrEqual(5_000);
+  expect(waits[3]).toBeGreaterThanOrEqual(15_000);
+});
+
 it("what a node said of itself last counts, also if it said something else just before", () => {
   const { world, a } = World.founded();
   const b = world.join("b", a);

@@ -29,6 +29,7 @@ export function applyAdmit(tables: Tables, command: Of<"node-admit">, change: Ch
     id: command.node,
     raftId: tables.nextRaftId(),
     ...since("ready", change),
+    downs: old?.downs ?? 0,
     leaving: false,
     joinedAtMs: old?.joinedAtMs ?? change.timeMs,
     admittedIndex: change.index,
@@ -60,11 +61,11 @@ export function applyFacts(tables: Tables, command: Of<"node-facts">, change: Ch
   if (command.facts.featureLevel < tables.featureLevel) {
     return refuseOld(command.facts, tables.featureLevel);
   }
-  const { id, raftId, liveness, livenessAtMs, livenessIndex } = old;
+  const { id, raftId, liveness, livenessAtMs, livenessIndex, downs } = old;
   const { leaving, joinedAtMs, admittedIndex, modifiedIndex } = old;
   const name = freeName(tables, command.facts.name, id);
   const facts: NodeFacts = { ...command.facts, name };
-  const lives = { liveness, livenessAtMs, livenessIndex };
+  const lives = { liveness, livenessAtMs, livenessIndex, downs };
   const record = { id, raftId, ...lives, leaving, joinedAtMs, admittedIndex, modifiedIndex };
   const next: NodeRecord = { ...facts, ...record };
   if (same(old, next)) return UNCHANGED;
@@ -77,6 +78,9 @@ export function applyFacts(tables: Tables, command: Of<"node-facts">, change: Ch
   return CHANGED;
 }
 
+/** A node that was ready for so long has left its earlier downs behind. */
+const FLAP_CALM_MS = 600_000;
+
 /** A node that goes down loses every task that is not over: whether they still run, nobody can see. */
 export function applyLiveness(
   tables: Tables,
@@ -87,7 +91,10 @@ export function applyLiveness(
   if (old === undefined) return noSuchNode(command.node);
   if (old.liveness === command.liveness) return UNCHANGED;
   const liveness = since(command.liveness, change);
-  const node: NodeRecord = { ...old, ...liveness, modifiedIndex: change.index };
+  const calmMs = change.timeMs - old.livenessAtMs;
+  const isAgain = old.downs > 0 && calmMs < FLAP_CALM_MS;
+  const downs = command.liveness === "ready" ? old.downs : isAgain ? old.downs + 1 : 1;
+  const node: NodeRecord = { ...old, ...liveness, downs, modifiedIndex: change.index };
   tables.putNode(
     node,
     change,

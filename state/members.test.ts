@@ -233,6 +233,26 @@ describe("the feature level", () => {
     expect(rise(cluster, 2)).toBe("done true null");
   });
 
+  it("counts how often a node went down lately, until it was ready for long enough", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    const downs = (): number | undefined => cluster.state.nodes.get(idOf("a"))?.downs;
+    expect(downs()).toBe(0);
+    for (const count of [1, 2, 3]) {
+      cluster.liveness("a", "down");
+      expect(downs()).toBe(count);
+      cluster.now += 3_600_000;
+      cluster.liveness("a", "ready");
+      expect(downs()).toBe(count);
+      cluster.now += 599_999;
+    }
+    cluster.now += 1;
+    cluster.liveness("a", "down");
+    expect(downs()).toBe(1);
+    cluster.admit("a");
+    expect(downs()).toBe(1);
+  });
+
   it("does not take back what a member said it understands: that was said by an earlier process", () => {
     const cluster = new TestCluster();
     cluster.admitWith("a", { featureLevel: 2 });

@@ -35,6 +35,8 @@ export interface NodeRecord extends NodeFacts {
   /** When `liveness` last changed, by the manager's clock, and at which log index; at first its admission. */
   readonly livenessAtMs: Millis;
   readonly livenessIndex: Index;
+  /** How often it went down, each time before it had been ready for FLAP_CALM_MS. */
+  readonly downs: number;
   /** It was told to leave: it keeps its seat until it is removed, and gets no more tasks. */
   readonly leaving: boolean;
   readonly joinedAtMs: Millis;

@@ -53,6 +53,7 @@ const NODE: Outline<NodeRecord> = {
   liveness: "text",
   livenessAtMs: "integer",
   livenessIndex: "integer",
+  downs: "integer",
   joinedAtMs: "integer",
   admittedIndex: "integer",
   modifiedIndex: "integer",

@@ -32,6 +32,12 @@ export const MEMBERS_MS = 100;
 /** Changes of the member list that a manager can tell one by one; whoever missed more is told all. */
 export const MEMBER_CHANGES_KEPT = 1_000;
 
+/**
+ * A node that went down so many times lately is ready again after its session has stood this long, the last for more: each time its tasks are
+ * started elsewhere, and one that comes and goes would have them started all day.
+ */
+export const FLAP_HOLD_MS: readonly number[] = [0, 0, 0, 5_000, 15_000, 60_000];
+
 /** A new manager waits this long for sessions before it misses any. */
 export const SESSION_GRACE_MS = 4_000;
 

@@ -9,7 +9,7 @@ import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { BrakeLog } from "./brake-log.ts";
-import { PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
+import { FLAP_HOLD_MS, PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import type { Asked } from "./early-requests.ts";
 import { sameFacts } from "./facts.ts";
 import { logView } from "./log-view.ts";
@@ -371,8 +371,10 @@ export class Manager {
   }
 
   #revive(node: NodeId, now: Millis): void {
-    if (this.#context.replica.state.nodes.get(node)?.liveness !== "down") return;
-    this.#judge(node, "ready", now);
+    const record = this.#context.replica.state.nodes.get(node);
+    if (record?.liveness !== "down") return;
+    const holdMs = FLAP_HOLD_MS[record.downs] ?? FLAP_HOLD_MS.at(-1) ?? 0;
+    if (this.#sessions.ageMs(node, now) >= holdMs) this.#judge(node, "ready", now);
   }
 
   beat(from: NodeId, session: number, usage: Usage | null, seq: number, now: Millis): void {

@@ -10,6 +10,7 @@ import type { Evidence } from "./verdict.ts";
 interface Session {
   readonly session: number;
   readonly node: NodeId;
+  readonly openedAtMs: Millis;
   lastHeardMs: Millis;
   /** Its stream broke at this time; null while it stands. */
   brokenAtMs: Millis | null;
@@ -65,6 +66,7 @@ export class SessionTable {
     this.#sessions.set(node, {
       session,
       node,
+      openedAtMs: now,
       lastHeardMs: now,
       brokenAtMs: null,
       usage: known?.usage ?? null,
@@ -125,6 +127,12 @@ export class SessionTable {
 
   has(node: NodeId): boolean {
     return this.#sessions.has(node);
+  }
+
+  /** How long its session stands; 0: it has none. */
+  ageMs(node: NodeId, now: Millis): number {
+    const known = this.#sessions.get(node);
+    return known === undefined ? 0 : now - known.openedAtMs;
   }
 
   /** The number of the node's session; null: it has none. */
