@@ -1,6 +1,17 @@
 import { describe, expect, it } from "vitest";
 import type { Message, RaftId } from "./message.ts";
-import { THREE, TestCluster, answer, between, clusterOf, founded, kinds, lone } from "./testing.ts";
+import {
+  ASK,
+  BEAT,
+  THREE,
+  TestCluster,
+  answer,
+  between,
+  clusterOf,
+  founded,
+  kinds,
+  lone,
+} from "./testing.ts";
 
 const TICKS = 10;
 
@@ -76,7 +87,7 @@ describe("who encourages another", () => {
     expect(cluster.raft(3)).toMatchObject({ term: 3, vote: 2 });
   });
 
-  it("does so once a term: one that hears no answers does not keep the others from standing", () => {
+  it("does so once a term for each: one that hears no answers does not keep the others from standing", () => {
     const cluster = lone();
     const ticks = ticksUntilAsks(lone(), 1);
     let asked = 0;
@@ -86,6 +97,25 @@ describe("who encourages another", () => {
       asked = cluster.drop(kinds("pre-vote")).length;
     }
     expect(asked).toBe(2);
+  });
+
+  it("and not once for all of them: one that cannot finish does not have the others split the votes", () => {
+    const cluster = clusterOf(5);
+    for (const id of [3, 4]) cluster.step({ ...preVote(2, 1), to: id });
+    cluster.act(3, (raft) => raft.campaign());
+    cluster.act(4, (raft) => raft.campaign());
+    cluster.drop(({ from, to }) => [1, 5].includes(from) || [1, 5].includes(to));
+    cluster.stabilize(2, 3, 4);
+    expect(cluster.raft(3)).toMatchObject({ role: "leader", term: 2 });
+    expect(cluster.raft(4)).toMatchObject({ role: "follower", leader: 3 });
+  });
+
+  it("still believes in the one that it encouraged when that one leads, and asks late", () => {
+    const cluster = lone();
+    cluster.step({ kind: "vote", ...ASK, term: 2, transfer: false });
+    cluster.step({ ...BEAT, term: 2 });
+    expect(answer(cluster, preVote(2)).at(-1)).toMatchObject({ rejected: false });
+    expect(cluster.raft(1)).toMatchObject({ role: "follower", leader: 2, term: 2 });
   });
 
   it("a candidate goes on: others have voted for it", () => {
@@ -107,10 +137,40 @@ describe("who encourages another", () => {
   });
 });
 
+describe("who stands while its disk stands still", () => {
+  it("stays what it is, however many encourage it: it raises no term, and the others stand back once", () => {
+    const cluster = clusterOf(5);
+    const others = [2, 3, 4, 5];
+    let asked = 0;
+    for (let tick = 0; tick < 6 * TICKS; tick++) {
+      cluster.tick(1);
+      asked += cluster.deliver(kinds("pre-vote")).length;
+      for (const id of others) cluster.persist(id);
+      cluster.deliver(kinds("pre-vote-reply"));
+    }
+    expect(asked).toBeGreaterThan(2 * others.length);
+    expect(cluster.raft(1)).toMatchObject({ role: "pre-candidate", term: 1 });
+    cluster.stabilize();
+    expect(cluster.raft(1)).toMatchObject({ role: "leader", term: 2 });
+  });
+
+  it("asks nobody again: what it asked still waits for the disk", () => {
+    const cluster = clusterOf(3);
+    cluster.step({ kind: "timeout-now", from: 2, to: 1, term: 1 });
+    const waiting = cluster.node(1).writes.length;
+    cluster.tick(1, TICKS - 1);
+    expect(cluster.raft(1).role).toBe("candidate");
+    expect(cluster.node(1).writes).toHaveLength(waiting);
+    cluster.persist(1);
+    expect(cluster.drop(kinds("vote")).map(({ to }) => to)).toEqual([2, 3]);
+  });
+});
+
 describe("a request that was lost comes again", () => {
   it("to those that have not answered, and to no others", () => {
     const cluster = clusterOf(5);
     cluster.act(1, (raft) => raft.campaign());
+    cluster.persist(1);
     cluster.drop();
     cluster.step({
       kind: "pre-vote-reply",
