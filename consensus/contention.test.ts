@@ -8,9 +8,12 @@ import {
   answer,
   between,
   clusterOf,
+  conf,
+  diskOf,
   founded,
   kinds,
   lone,
+  voters,
 } from "./testing.ts";
 
 const TICKS = 10;
@@ -108,6 +111,14 @@ describe("who encourages another", () => {
     cluster.stabilize(2, 3, 4);
     expect(cluster.raft(3)).toMatchObject({ role: "leader", term: 2 });
     expect(cluster.raft(4)).toMatchObject({ role: "follower", leader: 3 });
+  });
+
+  it("so also before one of an earlier term than another that asked", () => {
+    const cluster = clusterOf(5);
+    cluster.step({ ...preVote(7, 1), to: 4 });
+    cluster.act(4, (raft) => raft.campaign());
+    cluster.step({ ...preVote(2, 3), to: 4 });
+    expect(cluster.raft(4).role).toBe("follower");
   });
 
   it("still believes in the one that it encouraged when that one leads, and asks late", () => {
@@ -231,6 +242,37 @@ describe("answers say what is committed", () => {
     expect(cluster.raft(1).commitIndex).toBe(2);
     cluster.step({ ...refusal, from: 3, commit: 1, commitTerm: 1 });
     expect(cluster.raft(1).commitIndex).toBe(2);
+  });
+
+  it("also of one whose log begins right after it", () => {
+    const cluster = clusterOf(3);
+    cluster.elect(1);
+    cluster.beat(1);
+    cluster.snapshot(1, 2);
+    expect(cluster.raft(1)).toMatchObject({ base: { index: 2, term: 2 }, commitIndex: 2 });
+    cluster.act(1, (raft) => raft.abdicate());
+    cluster.drop();
+    expect(answer(cluster, preVote(3))).toMatchObject([
+      { to: 2, rejected: true, commit: 2, commitTerm: 2 },
+    ]);
+  });
+
+  it("a candidate that learns of a change counts no answer before it has applied it", () => {
+    const entries = [conf(1, 1, { changes: THREE }), conf(1, 2, { changes: voters(4) })];
+    const cluster = new TestCluster();
+    cluster.add(1, diskOf({ term: 1, vote: 0, commit: 1 }, entries));
+    cluster.node(1).holdsApply = true;
+    cluster.act(1, (raft) => raft.campaign());
+    cluster.persist(1);
+    const grant = { from: 2, to: 1, term: 2, rejected: false, commit: 2, commitTerm: 1 } as const;
+    cluster.step({ kind: "pre-vote-reply", ...grant });
+    expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 1, commitIndex: 2 });
+    cluster.act(1, (raft) => raft.campaign());
+    expect(cluster.raft(1).role).toBe("follower");
+    cluster.apply(1);
+    cluster.act(1, (raft) => raft.campaign());
+    expect(cluster.raft(1).role).toBe("pre-candidate");
+    expect(cluster.raft(1).membership.voters).toEqual([1, 2, 3, 4]);
   });
 
   it("an only voter that forgot that it is the only one learns it from those that it asks", () => {

@@ -100,7 +100,7 @@ export function askAgain(s: RaftState): void {
  * term for each: one that asks and cannot stand must not keep the others from it, nor have them all stand at once.
  */
 function standBack(s: RaftState, m: VoteRequest): void {
-  if (m.term < s.stoodBack.term || s.role === "leader" || s.role === "candidate") return;
+  if (s.role === "leader" || s.role === "candidate") return;
   // A late question of the one that leads by now.
   if (hearsLeader(s)) return;
   const isEqual = m.lastIndex === s.log.lastIndex && m.lastTerm === s.log.lastTerm;

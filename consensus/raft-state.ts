@@ -63,7 +63,7 @@ export class RaftState {
   electionElapsed = 0;
   heartbeatElapsed = 0;
   randomizedTimeout = 0;
-  /** The latest term for which this node let others stand before it, and whom. */
+  /** The latest term for which this node let others stand before it, and whom since. */
   stoodBack: { readonly term: number; readonly before: Set<RaftId> } = {
     term: 0,
     before: new Set(),
