@@ -134,7 +134,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     item: 7,
     name: "a node that was removed is heard and not told",
     file: "node/node.ts",
-    find: "if (this.#hasLost(message.from)) {",
+    find: "if (this.#replica.hasLost(message.from)) {",
     replace: "if (message.from < 0) {",
     unfound: "its session tells it the same, and soon nobody lets it in",
   },
