@@ -1,6 +1,20 @@
 import { describe, expect, it } from "vitest";
 import type { Message, RaftId } from "./message.ts";
-import { THREE, TestCluster, answer, between, clusterOf, founded, kinds, lone } from "./testing.ts";
+import {
+  ASK,
+  BEAT,
+  THREE,
+  TestCluster,
+  answer,
+  between,
+  clusterOf,
+  conf,
+  diskOf,
+  founded,
+  kinds,
+  lone,
+  voters,
+} from "./testing.ts";
 
 const TICKS = 10;
 
@@ -76,7 +90,7 @@ describe("who encourages another", () => {
     expect(cluster.raft(3)).toMatchObject({ term: 3, vote: 2 });
   });
 
-  it("does so once a term: one that hears no answers does not keep the others from standing", () => {
+  it("does so once a term for each: one that hears no answers does not keep the others from standing", () => {
     const cluster = lone();
     const ticks = ticksUntilAsks(lone(), 1);
     let asked = 0;
@@ -86,6 +100,33 @@ describe("who encourages another", () => {
       asked = cluster.drop(kinds("pre-vote")).length;
     }
     expect(asked).toBe(2);
+  });
+
+  it("and not once for all of them: one that cannot finish does not have the others split the votes", () => {
+    const cluster = clusterOf(5);
+    for (const id of [3, 4]) cluster.step({ ...preVote(2, 1), to: id });
+    cluster.act(3, (raft) => raft.campaign());
+    cluster.act(4, (raft) => raft.campaign());
+    cluster.drop(({ from, to }) => [1, 5].includes(from) || [1, 5].includes(to));
+    cluster.stabilize(2, 3, 4);
+    expect(cluster.raft(3)).toMatchObject({ role: "leader", term: 2 });
+    expect(cluster.raft(4)).toMatchObject({ role: "follower", leader: 3 });
+  });
+
+  it("so also before one of an earlier term than another that asked", () => {
+    const cluster = clusterOf(5);
+    cluster.step({ ...preVote(7, 1), to: 4 });
+    cluster.act(4, (raft) => raft.campaign());
+    cluster.step({ ...preVote(2, 3), to: 4 });
+    expect(cluster.raft(4).role).toBe("follower");
+  });
+
+  it("still believes in the one that it encouraged when that one leads, and asks late", () => {
+    const cluster = lone();
+    cluster.step({ kind: "vote", ...ASK, term: 2, transfer: false });
+    cluster.step({ ...BEAT, term: 2 });
+    expect(answer(cluster, preVote(2)).at(-1)).toMatchObject({ rejected: false });
+    expect(cluster.raft(1)).toMatchObject({ role: "follower", leader: 2, term: 2 });
   });
 
   it("a candidate goes on: others have voted for it", () => {
@@ -107,10 +148,40 @@ describe("who encourages another", () => {
   });
 });
 
+describe("who stands while its disk stands still", () => {
+  it("stays what it is, however many encourage it: it raises no term, and the others stand back once", () => {
+    const cluster = clusterOf(5);
+    const others = [2, 3, 4, 5];
+    let asked = 0;
+    for (let tick = 0; tick < 6 * TICKS; tick++) {
+      cluster.tick(1);
+      asked += cluster.deliver(kinds("pre-vote")).length;
+      for (const id of others) cluster.persist(id);
+      cluster.deliver(kinds("pre-vote-reply"));
+    }
+    expect(asked).toBeGreaterThan(2 * others.length);
+    expect(cluster.raft(1)).toMatchObject({ role: "pre-candidate", term: 1 });
+    cluster.stabilize();
+    expect(cluster.raft(1)).toMatchObject({ role: "leader", term: 2 });
+  });
+
+  it("asks nobody again: what it asked still waits for the disk", () => {
+    const cluster = clusterOf(3);
+    cluster.step({ kind: "timeout-now", from: 2, to: 1, term: 1 });
+    const waiting = cluster.node(1).writes.length;
+    cluster.tick(1, TICKS - 1);
+    expect(cluster.raft(1).role).toBe("candidate");
+    expect(cluster.node(1).writes).toHaveLength(waiting);
+    cluster.persist(1);
+    expect(cluster.drop(kinds("vote")).map(({ to }) => to)).toEqual([2, 3]);
+  });
+});
+
 describe("a request that was lost comes again", () => {
   it("to those that have not answered, and to no others", () => {
     const cluster = clusterOf(5);
     cluster.act(1, (raft) => raft.campaign());
+    cluster.persist(1);
     cluster.drop();
     cluster.step({
       kind: "pre-vote-reply",
@@ -171,6 +242,37 @@ describe("answers say what is committed", () => {
     expect(cluster.raft(1).commitIndex).toBe(2);
     cluster.step({ ...refusal, from: 3, commit: 1, commitTerm: 1 });
     expect(cluster.raft(1).commitIndex).toBe(2);
+  });
+
+  it("also of one whose log begins right after it", () => {
+    const cluster = clusterOf(3);
+    cluster.elect(1);
+    cluster.beat(1);
+    cluster.snapshot(1, 2);
+    expect(cluster.raft(1)).toMatchObject({ base: { index: 2, term: 2 }, commitIndex: 2 });
+    cluster.act(1, (raft) => raft.abdicate());
+    cluster.drop();
+    expect(answer(cluster, preVote(3))).toMatchObject([
+      { to: 2, rejected: true, commit: 2, commitTerm: 2 },
+    ]);
+  });
+
+  it("a candidate that learns of a change counts no answer before it has applied it", () => {
+    const entries = [conf(1, 1, { changes: THREE }), conf(1, 2, { changes: voters(4) })];
+    const cluster = new TestCluster();
+    cluster.add(1, diskOf({ term: 1, vote: 0, commit: 1 }, entries));
+    cluster.node(1).holdsApply = true;
+    cluster.act(1, (raft) => raft.campaign());
+    cluster.persist(1);
+    const grant = { from: 2, to: 1, term: 2, rejected: false, commit: 2, commitTerm: 1 } as const;
+    cluster.step({ kind: "pre-vote-reply", ...grant });
+    expect(cluster.raft(1)).toMatchObject({ role: "follower", term: 1, commitIndex: 2 });
+    cluster.act(1, (raft) => raft.campaign());
+    expect(cluster.raft(1).role).toBe("follower");
+    cluster.apply(1);
+    cluster.act(1, (raft) => raft.campaign());
+    expect(cluster.raft(1).role).toBe("pre-candidate");
+    expect(cluster.raft(1).membership.voters).toEqual([1, 2, 3, 4]);
   });
 
   it("an only voter that forgot that it is the only one learns it from those that it asks", () => {

@@ -84,6 +84,7 @@ describe("item 4: a pre-vote disturbs nobody", () => {
   it("a pre-vote that comes back when it is a candidate already is not counted as a vote", () => {
     const cluster = clusterOf(5);
     cluster.act(1, (raft) => raft.campaign());
+    cluster.persist(1);
     for (const from of [2, 3, 4]) {
       cluster.step({
         kind: "pre-vote-reply",
@@ -96,7 +97,7 @@ describe("item 4: a pre-vote disturbs nobody", () => {
       });
     }
     expect(cluster.raft(1).role).toBe("candidate");
-    // Its own pre-vote and its own vote become durable, and another late pre-vote arrives.
+    // Its own vote becomes durable, and another late pre-vote arrives.
     cluster.persist(1);
     cluster.step({
       kind: "pre-vote-reply",

@@ -252,6 +252,7 @@ describe("elections", () => {
   it("a candidate falls back to the leader of its term", () => {
     const cluster = clusterOf(3);
     cluster.act(1, (raft) => raft.campaign());
+    cluster.persist(1);
     cluster.step({
       kind: "pre-vote-reply",
       from: 2,
@@ -280,6 +281,7 @@ describe("elections", () => {
     const cluster = clusterOf(3);
     for (const id of [1, 3]) {
       cluster.act(id, (raft) => raft.campaign());
+      cluster.persist(id);
       for (const from of [1, 2, 3].filter((other) => other !== id)) {
         cluster.step({
           kind: "pre-vote-reply",

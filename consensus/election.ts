@@ -84,9 +84,12 @@ function requestVotes(s: RaftState, kind: "vote" | "pre-vote"): void {
 /** More than a round trip and a sync take. */
 const ASK_AGAIN_TICKS = 3;
 
-/** A tick of a node that may stand: a request or its answer can be lost with a connection, and comes again. */
+/**
+ * A tick of a node that may stand: a request or its answer can be lost with a connection, and comes again. Not before
+ * its own vote is durable: until then requests for votes have not left, and copies of them would pile up.
+ */
 export function askAgain(s: RaftState): void {
-  if (s.electionElapsed % ASK_AGAIN_TICKS !== 0) return;
+  if (s.electionElapsed % ASK_AGAIN_TICKS !== 0 || !s.votes.has(s.id)) return;
   if (s.role === "pre-candidate") requestVotes(s, "pre-vote");
   if (s.role === "candidate") requestVotes(s, "vote");
 }
@@ -94,13 +97,17 @@ export function askAgain(s: RaftState): void {
 /**
  * Who stand at once split the votes, and then it takes an election timeout. So whoever encourages another does not
  * stand until its own timeout has passed anew; of two that encourage each other with equal logs the lower id goes on. Once a
- * term: one that asks and cannot hear the answers must not keep the others from standing.
+ * term for each: one that asks and cannot stand must not keep the others from it, nor have them all stand at once.
  */
 function standBack(s: RaftState, m: VoteRequest): void {
-  if (s.stoodBackFor >= m.term || s.role === "leader" || s.role === "candidate") return;
+  if (s.role === "leader" || s.role === "candidate") return;
+  // A late question of the one that leads by now.
+  if (hearsLeader(s)) return;
   const isEqual = m.lastIndex === s.log.lastIndex && m.lastTerm === s.log.lastTerm;
   if (s.role === "pre-candidate" && isEqual && s.id < m.from) return;
-  s.stoodBackFor = m.term;
+  if (m.term > s.stoodBack.term) s.stoodBack = { term: m.term, before: new Set() };
+  if (s.stoodBack.before.has(m.from)) return;
+  s.stoodBack.before.add(m.from);
   // Also no leader is believed in any more: else the vote that follows would be ignored for its sake.
   s.becomeFollower(s.term, NONE);
   s.electionElapsed = Math.floor(s.config.electionTicks / 2);
@@ -164,6 +171,9 @@ export function handleVoteReply(s: RaftState, m: VoteReply): void {
     return;
   }
   if (result === "pending") return;
+  // Its own disk has to answer first, on which the requests for votes would wait anyway: a node whose disk stands still
+  // would raise its term with every timeout, have the others stand back each time, and depose who leads by then.
+  if (!s.votes.has(s.id)) return;
   if (s.role === "pre-candidate") {
     becomeCandidate(s, false);
     requestVotes(s, "vote");

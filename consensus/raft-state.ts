@@ -63,8 +63,11 @@ export class RaftState {
   electionElapsed = 0;
   heartbeatElapsed = 0;
   randomizedTimeout = 0;
-  /** The latest term for which this node let another stand before it. */
-  stoodBackFor = 0;
+  /** The latest term for which this node let others stand before it, and whom since. */
+  stoodBack: { readonly term: number; readonly before: Set<RaftId> } = {
+    term: 0,
+    before: new Set(),
+  };
   /** A candidate that the leader asked to stand. */
   byTransfer = false;
   /** To whom a leader is handing over: it takes no proposals meanwhile. */

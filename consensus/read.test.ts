@@ -131,10 +131,9 @@ describe("item 25: ReadIndex", () => {
       commit: 0,
       commitTerm: 0,
     } as const;
-    raft.step({ ...grant, from: 2 });
-    raft.step({ ...grant, from: 3 });
-    raft.step({ ...grant, kind: "vote-reply", from: 2 });
-    raft.step({ ...grant, kind: "vote-reply", from: 3 });
+    for (const kind of ["pre-vote-reply", "vote-reply"] as const) {
+      for (const from of [1, 2, 3]) raft.step({ ...grant, kind, from });
+    }
     expect(raft.role).toBe("leader");
     cluster.take(1);
     cluster.stabilize();
