@@ -41,6 +41,8 @@ export interface Network {
   admit(members: ReadonlySet<NodeId>, join: JoinSecret | null): void;
   /** Whether strangers that connect are asked to prove the join secret and to say who the members are. */
   seek(on: boolean): void;
+  /** Whether a stream to that peer stands, whoever of the two opened it. */
+  isConnected(peer: NodeId): boolean;
   /** Publishes on the metrics topic. */
   gossip(payload: Uint8Array): void;
   /** Opens a bulk stream to a connected member, or one whose address `connect` has named. */

@@ -174,6 +174,10 @@ class Libp2pNetwork implements Network {
     if (this.#closed === null) this.#vouching.seek(on);
   }
 
+  isConnected(peer: NodeId): boolean {
+    return this.#connections.connectionTo(peer) !== null;
+  }
+
   gossip(payload: Uint8Array): void {
     if (this.#closed === null) this.#gossip.publish(payload);
   }
@@ -231,7 +235,7 @@ class Libp2pNetwork implements Network {
       log,
       addresses: () => this.addresses(),
       missing: () => connections.missing(),
-      isConnected: (peer) => connections.connectionTo(peer) !== null,
+      isConnected: (peer) => this.isConnected(peer),
       onHeard: (peer, addresses) => connections.hint(peer, addresses),
     });
   }
