@@ -25,6 +25,7 @@ export class Watch {
   readonly #roster: Roster;
   readonly #observer: Observer;
   readonly #alerts: Alerts = new Alerts();
+  readonly #hidden: Set<NodeId> = new Set();
   #stamp = -1;
   #members: ReadonlySet<NodeId> = new Set();
   #holders: readonly NodeId[] = [];
@@ -46,6 +47,16 @@ export class Watch {
   /** Peers whose stream is broken now, and since when. */
   get lost(): ReadonlyMap<NodeId, Millis> {
     return this.#observer.lost;
+  }
+
+  /** Members that nobody can dial, as far as this node can tell. */
+  get hidden(): ReadonlySet<NodeId> {
+    return this.#hidden;
+  }
+
+  dialable(peer: NodeId, dialable: boolean): void {
+    if (dialable) this.#hidden.delete(peer);
+    else this.#hidden.add(peer);
   }
 
   peerUp(peer: NodeId, now: Millis): void {
@@ -88,6 +99,7 @@ export class Watch {
     this.#members = new Set(ids);
     this.#holders = members.filter(({ holdsLog }) => holdsLog).map(({ id }) => id);
     this.#rings = null;
+    for (const id of this.#hidden) if (!this.#members.has(id)) this.#hidden.delete(id);
     this.#observer.watch(neighboursOf(this.#self, ids).subjects, this.#members, now);
   }
 
