@@ -52,7 +52,7 @@ export interface ManagerContext {
   readonly orchVersion: string;
   readonly replaceAfterMs: number;
   /** Who misses whom: known from before this node managed. */
-  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "hidden">;
+  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "isHidden">;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
   readonly send: (to: NodeId, message: NodeMessage) => void;
   readonly note: (text: string) => void;
@@ -100,7 +100,7 @@ export class Manager {
         replica,
         replaceAfterMs,
         hears: (node) => this.#sessions.has(node),
-        isHidden: (node) => context.watch.hidden.has(node),
+        isHidden: (node) => context.watch.isHidden(node),
         propose: (command) => this.#propose(command, null, this.#lastTickMs, { kind: "none" }),
         note: context.note,
       },

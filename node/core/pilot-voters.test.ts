@@ -326,6 +326,18 @@ describe("nodes that nobody can dial", () => {
       wanted: "add-voter 4, add-voter 5, remove 2, remove 3",
     },
     {
+      why: "hand over first where they lead",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(5, { 1: hidden, 2: hidden }),
+      wanted: "transfer 3",
+    },
+    {
+      why: "lead on where no three others are",
+      now: members([1, 2, 3]),
+      known: nodes(3, { 1: hidden }),
+      wanted: "nothing",
+    },
+    {
       why: "keep them until others hold the log",
       now: members([1, 2, 3]),
       known: nodes(5, { 2: hidden, 3: hidden }),

@@ -104,6 +104,27 @@ describe.runIf(lacking === null)("two nodes behind NAT, each of its own", () => 
     }, patient);
   }
 
+  const managerSeenBy = async (node: NodeProcess): Promise<string> => {
+    const views = await node.get<NodeView[]>("/v1/nodes");
+    return views.find(({ manager }) => manager)?.name ?? "nobody";
+  };
+
+  test("hand over when one of them has come to manage, since the other cannot reach it", async () => {
+    await vi.waitFor(async () => {
+      const { code, stderr } = await orchAt(open(1), "cluster", "transfer", "hidden1");
+      if (code !== 0) throw new Error(stderr);
+    }, patient);
+    expect(await managerSeenBy(open(2))).toBe("hidden1");
+    await vi.waitFor(
+      async () => {
+        expect(await managerSeenBy(open(2))).toMatch(/^open/);
+        const views = await open(2).get<NodeView[]>("/v1/nodes");
+        expect(views.map(({ status }) => status)).toEqual(Array(5).fill("ready"));
+      },
+      { timeout: 110_000, interval: 500 },
+    );
+  });
+
   test("run tasks, take updates, and are watched without being accused", async () => {
     await put("web", "first");
     const first = await spread("web", 1);
