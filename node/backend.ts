@@ -31,6 +31,7 @@ type BulkRequest =
 
 /** A stream that broke is asked for again after this long. */
 const RETRY_MS = 500;
+const RELAY_FAULTS: ReadonlySet<string> = new Set(["unreachable", "overloaded"]);
 /** A backup that could not begin is asked for again after this long. */
 const BACKUP_RETRY_MS = 100;
 
@@ -114,8 +115,9 @@ export class NodeBackend implements Backend {
         }
         return;
       } catch (error) {
-        const isElsewhere = error instanceof OrchError && error.fault.code === "unreachable";
-        if (begun || signal.aborted || !isElsewhere) throw error;
+        // Another may be connected with it, or have fewer streams of this node to pass on.
+        const isOfRelay = error instanceof OrchError && RELAY_FAULTS.has(error.fault.code);
+        if (begun || signal.aborted || !isOfRelay) throw error;
       }
     }
     yield* this.#bulk(node, { kind: "logs", task, options, node: null }, signal);
@@ -245,7 +247,7 @@ export class NodeBackend implements Backend {
     for await (const item of items) yield text.encode(JSON.stringify(item));
   }
 
-  /** One hop: the node itself is asked. As fast as the asker reads, and never by dialling: it may know a better way. */
+  /** One hop: the node itself is asked. As fast as the asker reads, and never by dialling: that the asker can do as well. */
   async *#passOn(
     to: NodeId,
     request: Extract<BulkRequest, { kind: "logs" }>,
