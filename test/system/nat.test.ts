@@ -40,6 +40,11 @@ async function logs(at: NodeProcess, task: TaskView | undefined): Promise<string
   return code === 0 ? stdout : `exit ${code}: ${stderr}`;
 }
 
+async function managerSeenBy(node: NodeProcess): Promise<string> {
+  const views = await node.get<NodeView[]>("/v1/nodes");
+  return views.find(({ manager }) => manager)?.name ?? "nobody";
+}
+
 describe.runIf(lacking === null)("two nodes behind NAT, each of its own", () => {
   const folder = mkdtempSync(join(tmpdir(), "orch-nat-"));
   let nat: Nat | null = null;
@@ -105,11 +110,6 @@ describe.runIf(lacking === null)("two nodes behind NAT, each of its own", () => 
       return byNode;
     }, patient);
   }
-
-  const managerSeenBy = async (node: NodeProcess): Promise<string> => {
-    const views = await node.get<NodeView[]>("/v1/nodes");
-    return views.find(({ manager }) => manager)?.name ?? "nobody";
-  };
 
   test("hand over when one of them has come to manage, since the other cannot reach it", async () => {
     await vi.waitFor(async () => {
