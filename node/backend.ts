@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ERRORS, fault, OrchError } from "../lib/errors.ts";
 import type { LogLine } from "../runtime/engine.ts";
-import { nodeId, taskId } from "../state/ids.ts";
+import { type NodeId, nodeId, taskId } from "../state/ids.ts";
 import type { Backend, TaskLogOptions } from "./api/backend.ts";
 import { eventSchema } from "./api/schemas.ts";
 import { backupText } from "./backup.ts";
@@ -18,13 +18,20 @@ import type { Disk } from "./storage.ts";
 
 /** What a node asks another for as a bulk stream. */
 type BulkRequest =
-  | { readonly kind: "logs"; readonly task: string; readonly options: TaskLogOptions }
+  | {
+      readonly kind: "logs";
+      readonly task: string;
+      readonly options: TaskLogOptions;
+      /** The task runs there: who is asked passes it on, to a node that it is connected with, and back. Null: it runs here. */
+      readonly node: string | null;
+    }
   | { readonly kind: "events"; readonly since: number }
   | { readonly kind: "backup"; readonly timeoutMs: number }
   | z.infer<typeof SnapshotRequest>;
 
 /** A stream that broke is asked for again after this long. */
 const RETRY_MS = 500;
+const RELAY_FAULTS: ReadonlySet<string> = new Set(["unreachable", "overloaded"]);
 /** A backup that could not begin is asked for again after this long. */
 const BACKUP_RETRY_MS = 100;
 
@@ -84,8 +91,43 @@ export class NodeBackend implements Backend {
       yield* this.#engines.logs(taskId(task.id), { ...options, signal });
       return;
     }
-    const request: BulkRequest = { kind: "logs", task: task.id, options };
-    for await (const line of this.#bulk(task.node, request, signal)) yield LogLineShape.parse(line);
+    const lines = this.#remoteLogs(nodeId(task.node), task.id, options, signal);
+    for await (const line of lines) yield LogLineShape.parse(line);
+  }
+
+  /**
+   * A node that this one is not connected with, as most are not in a large cluster, and two behind NAT never, is asked through
+   * one that holds the log: those are connected with everyone. Last of all it is dialled.
+   */
+  async *#remoteLogs(
+    node: NodeId,
+    task: string,
+    options: TaskLogOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator {
+    for (const relay of this.#network.isConnected(node) ? [] : this.#relays()) {
+      let begun = false;
+      try {
+        const request: BulkRequest = { kind: "logs", task, options, node };
+        for await (const line of this.#bulk(relay, request, signal)) {
+          begun = true;
+          yield line;
+        }
+        return;
+      } catch (error) {
+        // Another may be connected with it, or have fewer streams of this node to pass on.
+        const isOfRelay = error instanceof OrchError && RELAY_FAULTS.has(error.fault.code);
+        if (begun || signal.aborted || !isOfRelay) throw error;
+      }
+    }
+    yield* this.#bulk(node, { kind: "logs", task, options, node: null }, signal);
+  }
+
+  /** The manager has enough to do: it is asked after the others. */
+  #relays(): NodeId[] {
+    const { node } = this.#driver;
+    const holders = node.roster.others("holders").filter((id) => this.#network.isConnected(id));
+    return holders.toSorted((a, b) => Number(a === node.manager) - Number(b === node.manager));
   }
 
   async *events(since: number, signal: AbortSignal): AsyncGenerator<EventView> {
@@ -194,11 +236,30 @@ export class NodeBackend implements Backend {
       for await (const line of this.#ownBackup(request.timeoutMs)) yield text.encode(line);
       return;
     }
+    if (request.kind === "logs" && request.node !== null) {
+      yield* this.#passOn(nodeId(request.node), request, signal);
+      return;
+    }
     const items: AsyncIterable<unknown> =
       request.kind === "logs"
         ? this.#engines.logs(taskId(request.task), { ...request.options, signal })
         : this.#eventViews(request.since, signal);
     for await (const item of items) yield text.encode(JSON.stringify(item));
+  }
+
+  /** One hop: the node itself is asked. As fast as the asker reads, and never by dialling: that the asker can do as well. */
+  async *#passOn(
+    to: NodeId,
+    request: Extract<BulkRequest, { kind: "logs" }>,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array> {
+    if (!this.#network.isConnected(to)) {
+      const message = `node ${to} is not connected with node ${this.#network.self} either`;
+      const hint = "`orch node ls` tells whether the node is up.";
+      throw new OrchError(fault("unreachable", message, hint, { node: to }));
+    }
+    const bytes = text.encode(JSON.stringify({ ...request, node: null }));
+    yield* this.#network.bulk(to, bytes, signal);
   }
 
   async *#eventViews(since: number, signal: AbortSignal): AsyncGenerator<EventView> {
@@ -231,7 +292,9 @@ function parseBulk(payload: Uint8Array): BulkRequest | null {
     };
     const follow = Reflect.get(options, "follow") === true;
     const logOptions = { follow, tail: number("tail"), sinceMs: number("sinceMs") };
-    return { kind: "logs", task: value.task, options: logOptions };
+    const node: unknown = Reflect.get(value, "node");
+    if (node !== null && typeof node !== "string") return null;
+    return { kind: "logs", task: value.task, options: logOptions, node };
   } catch {
     return null;
   }

@@ -374,6 +374,10 @@ export class NodeDriver {
     const secret = new Uint8Array(Buffer.from(joinSecret, "base64url"));
     network.admit(new Set(members.map(({ id }) => id)), { clusterId, secret });
     network.connect(connect.map(({ id, addresses }) => ({ id, addresses })));
+    // Only who holds the log may manage, and has to know who may.
+    const holders = members.filter(({ holdsLog }) => holdsLog).map(({ id }) => id);
+    const { self } = network;
+    network.dialBack(holders.includes(self) ? holders.filter((id) => id !== self) : []);
   }
 
   /** Events after `since`, oldest first, then new ones as they come; batches of one log index stay together. */

@@ -13,6 +13,8 @@ export interface NetworkEvents {
   readonly onPeerUp: (peer: NodeId) => void;
   /** The stream to a peer is gone: a crash, a cut or a restart. Hint only. */
   readonly onPeerLost: (peer: NodeId) => void;
+  /** A peer of `dialBack` cannot be dialled, or can again: until then it is taken for one that can. */
+  readonly onDialable: (peer: NodeId, dialable: boolean) => void;
   /** A gossiped digest; `from` is proved by its signature. */
   readonly onGossip: (from: NodeId, payload: Uint8Array) => void;
   /** A bulk stream that a peer opens: the handler answers with chunks until it ends or `signal` aborts. */
@@ -37,10 +39,14 @@ export interface Network {
   send(to: NodeId, frame: Uint8Array): void;
   /** The peers to stay connected with, dialled for ever with jittered back-off; all others may go. */
   connect(peers: readonly PeerAddress[]): void;
+  /** Of which peers it is to be known whether they can be dialled. */
+  dialBack(peers: readonly NodeId[]): void;
   /** Who may speak to us at all, and the secret that a joiner must prove; null: nobody may join here. */
   admit(members: ReadonlySet<NodeId>, join: JoinSecret | null): void;
   /** Whether strangers that connect are asked to prove the join secret and to say who the members are. */
   seek(on: boolean): void;
+  /** Whether a stream to that peer stands, whoever of the two opened it. */
+  isConnected(peer: NodeId): boolean;
   /** Publishes on the metrics topic. */
   gossip(payload: Uint8Array): void;
   /** Opens a bulk stream to a connected member, or one whose address `connect` has named. */

@@ -180,6 +180,9 @@ export class Node {
       case "peer-lost":
         this.#peerLost(event.peer);
         return;
+      case "dialable":
+        this.#watch.dialable(event.peer, event.dialable);
+        return;
       case "request":
         this.#request(event.id, event.request, event.timeoutMs);
         return;

@@ -307,6 +307,7 @@ async function connect(
       onFrame: (from, frame) => driver.frame(from, frame),
       onPeerUp: (peer) => driver.deliver({ kind: "peer-up", peer }),
       onPeerLost: (peer) => driver.deliver({ kind: "peer-lost", peer }),
+      onDialable: (peer, dialable) => driver.deliver({ kind: "dialable", peer, dialable }),
       onGossip: (from, payload) => driver.gossip(from, payload),
       onBulk: (_from, request, signal) => {
         backend ??= new NodeBackend(driver, network, engines, disk);

@@ -223,6 +223,7 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
     z.object({ kind: z.literal("probe-reply"), n: count }),
     z.object({ kind: z.literal("probe-for"), n: count, subject: nodeId }),
     z.object({ kind: z.literal("probed-for"), n: count, there: z.boolean() }),
+    z.object({ kind: z.literal("hidden"), hidden: z.boolean() }),
     z.object({
       kind: z.literal("alerts"),
       alerts: z.array(

@@ -176,6 +176,7 @@ async function run(
       onFrame: (from, frame) => made.frame(from, frame),
       onPeerUp: (peer) => made.deliver({ kind: "peer-up", peer }),
       onPeerLost: (peer) => made.deliver({ kind: "peer-lost", peer }),
+      onDialable: () => {},
       onGossip: (from, payload) => made.gossip(from, payload),
       onBulk: (_from, request, signal) => {
         backend ??= new NodeBackend(made, network, engines, disk);

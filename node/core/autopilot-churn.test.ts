@@ -120,6 +120,7 @@ class Cluster {
         sinceMs: Math.max(machine.changedMs, leaderSinceMs),
         mayVote: machine.mayVote,
         leaving: machine.leaving,
+        isHidden: false,
         caughtUp: held.has(machine.id) && machine.up && machine.caughtUpMs <= nowMs,
         datacenter: machine.datacenter,
         zone: machine.zone,

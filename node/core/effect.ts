@@ -17,6 +17,8 @@ export type Event =
   | { readonly kind: "peer-up"; readonly peer: NodeId }
   /** The connection to a peer broke: a hint, never a proof. */
   | { readonly kind: "peer-lost"; readonly peer: NodeId }
+  /** Whether other nodes can open a connection to a peer, which may be behind NAT; they can until this says otherwise. */
+  | { readonly kind: "dialable"; readonly peer: NodeId; readonly dialable: boolean }
   | {
       readonly kind: "request";
       readonly id: number;

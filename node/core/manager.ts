@@ -60,7 +60,7 @@ export interface ManagerContext {
   readonly replica: Replica;
   readonly settings: ManagerSettings;
   /** Who misses whom: known from before this node managed. */
-  readonly watch: Pick<Watch, "lost" | "of" | "missing">;
+  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "isHidden">;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
   readonly send: (to: NodeId, message: NodeMessage) => void;
   readonly note: (text: string) => void;
@@ -112,6 +112,7 @@ export class Manager {
         replica,
         replaceAfterMs: context.settings.replaceAfterMs,
         hears: (node) => this.#sessions.has(node),
+        isHidden: (node) => context.watch.isHidden(node),
         propose: (command) => this.#propose(command, null, this.#lastTickMs, { kind: "none" }),
         note: context.note,
       },

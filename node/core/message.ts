@@ -47,6 +47,8 @@ export type NodeMessage =
   /** An observer cannot hear its subject: can the addressee? */
   | { readonly kind: "probe-for"; readonly n: number; readonly subject: NodeId }
   | { readonly kind: "probed-for"; readonly n: number; readonly there: boolean }
+  /** The sender, which holds the log, cannot dial the addressee, or can again. */
+  | { readonly kind: "hidden"; readonly hidden: boolean }
   /** All that its sender misses now; counts for so long. To every holder of the log. */
   | { readonly kind: "alerts"; readonly alerts: readonly Alert[]; readonly validMs: number }
   /** A worker asks the manager for its assignments. `session`: its own number, higher each time. */

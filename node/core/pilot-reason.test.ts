@@ -36,6 +36,11 @@ describe("a step in words", () => {
         "voter n2 is no node of this cluster any more; voter n3 may not vote any more; n4, n5 and n6 become voters",
     },
     {
+      step: voters([{ id: 3, cause: { kind: "hidden" } }], [5]),
+      wanted:
+        "voter n3 cannot be dialled, and others of that kind could not reach it; n5 takes its place",
+    },
+    {
       step: voters([{ id: 3, cause: { kind: "surplus" } }], []),
       wanted: "voter n3 is more than needed: 3 voters are wanted",
     },

@@ -28,6 +28,8 @@ function leaving(
       return `${who} leaves the cluster`;
     case "no-vote":
       return `${who} may not vote any more`;
+    case "hidden":
+      return `${who} cannot be dialled, and others of that kind could not reach it`;
     case "away":
       return `${who} has been away for ${Math.floor(cause.ms / 1000)} s`;
     case "surplus":

@@ -21,6 +21,8 @@ export interface Candidate extends Place {
   readonly mayVote: boolean;
   /** It wants to leave the cluster. */
   readonly leaving: boolean;
+  /** Nobody can dial it, as behind NAT: two such nodes never hear each other. */
+  readonly isHidden: boolean;
   /** It holds the log up to the commit index, or nearly. Only members of the Raft group can. */
   readonly caughtUp: boolean;
 }
@@ -53,6 +55,7 @@ export type Cause =
   | { readonly kind: "gone" }
   | { readonly kind: "leaving" }
   | { readonly kind: "no-vote" }
+  | { readonly kind: "hidden" }
   | { readonly kind: "away"; readonly ms: Millis }
   /** More than are wanted. */
   | { readonly kind: "surplus" }
@@ -104,7 +107,8 @@ export interface Survey {
   readonly calm: boolean;
 }
 
-export function survey(input: PilotInput): Survey {
+export function survey(told: PilotInput): Survey {
+  const input = { ...told, candidates: sparing(told) };
   const { membership, leader, leaderSinceMs, lastChangeMs, nowMs, config } = input;
   const byId = new Map<RaftId, Candidate>();
   const members: Candidate[] = [];
@@ -142,6 +146,21 @@ export function survey(input: PilotInput): Survey {
   };
 }
 
+/**
+ * Where fewer than three others can be had, one that is hidden is as good as any: the others reach it over what it has
+ * dialled. A second one would not be: the two could not replicate to each other.
+ */
+function sparing({ candidates, nowMs, config }: PilotInput): readonly Candidate[] {
+  const others = candidates.filter(
+    (node) => isEligible(node) && awayMs(node, nowMs) < config.replaceAfterMs,
+  );
+  if (others.length >= 3) return candidates;
+  const spared = candidates
+    .filter(({ isHidden, mayVote, leaving }) => isHidden && mayVote && !leaving)
+    .toSorted((a, b) => a.raftId - b.raftId)[0];
+  return candidates.map((node) => (node === spared ? { ...node, isHidden: false } : node));
+}
+
 /** How many voters a cluster of `nodes` nodes has: odd, few, and one only where three are not to be had. */
 export function voterTarget(nodes: number, maxVoters: number): number {
   assert(maxVoters % 2 === 1, "the number of voters is odd");
@@ -175,13 +194,14 @@ function divide(
     if (candidate === undefined) out.push({ id, cause: { kind: "gone" } });
     else if (candidate.leaving) out.push({ id, cause: { kind: "leaving" } });
     else if (!candidate.mayVote) out.push({ id, cause: { kind: "no-vote" } });
+    else if (candidate.isHidden) out.push({ id, cause: { kind: "hidden" } });
     else stay.push(candidate);
   }
   return [stay, out];
 }
 
-function isEligible({ mayVote, leaving }: Candidate): boolean {
-  return mayVote && !leaving;
+function isEligible({ mayVote, leaving, isHidden }: Candidate): boolean {
+  return mayVote && !leaving && !isHidden;
 }
 
 export function isStable({ alive, sinceMs }: Candidate, nowMs: Millis): boolean {

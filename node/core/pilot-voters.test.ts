@@ -315,3 +315,64 @@ describe("a node that may not vote any more", () => {
     },
   ]);
 });
+
+describe("nodes that nobody can dial", () => {
+  const hidden = { isHidden: true };
+  decides([
+    {
+      why: "give up their votes, all at once, to those that can be dialled",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(5, { 2: hidden, 3: hidden }),
+      wanted: "add-voter 4, add-voter 5, remove 2, remove 3",
+    },
+    {
+      why: "hand over first where they lead",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(5, { 1: hidden, 2: hidden }),
+      wanted: "transfer 3",
+    },
+    {
+      why: "lead on where no three others are",
+      now: members([1, 2, 3]),
+      known: nodes(3, { 1: hidden }),
+      wanted: "nothing",
+    },
+    {
+      why: "keep them until others hold the log",
+      now: members([1, 2, 3]),
+      known: nodes(5, { 2: hidden, 3: hidden }),
+      wanted: "add-learner 4, add-learner 5",
+    },
+    {
+      why: "keep them until it is calm",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(5, { 2: hidden, 3: hidden }),
+      given: { lastChangeMs: NOW_MS - 29_999 },
+      wanted: "nothing",
+    },
+    {
+      why: "are no standbys",
+      now: members([1, 2, 3], [4]),
+      known: nodes(5, { 4: hidden, 5: hidden }),
+      wanted: "remove 4",
+    },
+    {
+      why: "do not count in the size of the cluster",
+      now: members([1, 2, 3], [4, 5]),
+      known: nodes(8, { 6: hidden, 7: hidden, 8: hidden }),
+      wanted: "nothing",
+    },
+    {
+      why: "vote where two others can be dialled: one, since two could not hear each other",
+      now: members([1], [2, 3, 4]),
+      known: nodes(4, { 3: hidden, 4: hidden }),
+      wanted: "add-voter 2, add-voter 3",
+    },
+    {
+      why: "vote, one of them, where a third that can be dialled is away for long",
+      now: members([1, 2, 3], [4]),
+      known: nodes(4, { 3: away(30_000), 4: hidden }),
+      wanted: "add-voter 4, remove 3",
+    },
+  ]);
+});

@@ -12,9 +12,10 @@ import { bestExchange, compareCrowding, crowding, type Exchange, pickSpread } fr
 
 /** The rules for voters, the most urgent first. */
 export function stepVoters(view: Survey): PilotStep | null {
-  // Who leaves or is gone goes now; who only lost its vote waits for a calm moment.
+  // Who leaves or is gone goes now; who only may not vote any more waits for a calm moment.
   const outs = view.leaderOut === null ? view.outs : [...view.outs, view.leaderOut];
-  const held = outs.length > 0 && !view.calm && outs.every(({ cause }) => cause.kind === "no-vote");
+  const mayWait = outs.every(({ cause }) => cause.kind === "no-vote" || cause.kind === "hidden");
+  const held = outs.length > 0 && !view.calm && mayWait;
   let step: PilotStep | null = null;
   if (!held) step = view.leaderOut === null ? resize(view) : handOver(view);
   return step ?? replaceAway(view) ?? exchange(view);

@@ -35,6 +35,7 @@ class Growing {
         replica: this.replica,
         replaceAfterMs: REPLACE_AFTER_MS,
         hears: () => true,
+        isHidden: () => false,
         propose: (command) => this.write(command),
         note: () => {},
       },

@@ -17,6 +17,8 @@ export interface PilotContext {
   readonly replaceAfterMs: number;
   /** Whether a node's session stands. */
   readonly hears: (node: NodeId) => boolean;
+  /** Whether nobody can dial it, though it can dial others. */
+  readonly isHidden: (node: NodeId) => boolean;
   readonly propose: (command: Command) => void;
   /** For the operator's log. */
   readonly note: (text: string) => void;
@@ -81,7 +83,7 @@ export class Pilot {
   }
 
   #candidates(now: Millis): Candidate[] {
-    const { replica, self, hears } = this.#context;
+    const { replica, self, hears, isHidden } = this.#context;
     const { raft, state } = replica;
     const before = this.#seen;
     this.#seen = new Map();
@@ -100,6 +102,7 @@ export class Pilot {
         sinceMs: seen.sinceMs,
         mayVote,
         leaving,
+        isHidden: isHidden(node.id),
         caughtUp: progress !== undefined && inTouch && progress.match >= this.#committed,
         datacenter,
         zone: node.labels["zone"] ?? "",

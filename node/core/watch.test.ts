@@ -202,3 +202,47 @@ describe("a node's own watch", () => {
     );
   });
 });
+
+describe("a node that cannot be dialled", () => {
+  it("is told so, again when its stream is new, and when it can be", () => {
+    const bench = new Bench(FIVE);
+    bench.watch.dialable(B, false);
+    bench.watch.peerUp(B, bench.now);
+    bench.watch.peerUp(C, bench.now);
+    expect([B, C].map((id) => bench.watch.isHidden(id))).toEqual([true, false]);
+    bench.watch.dialable(B, true);
+    bench.watch.peerUp(B, bench.now);
+    expect(bench.watch.isHidden(B)).toBe(false);
+    expect(bench.sent.map(({ to, message }) => [to, message])).toEqual([
+      [B, { kind: "hidden", hidden: true }],
+      [B, { kind: "hidden", hidden: true }],
+      [B, { kind: "hidden", hidden: false }],
+    ]);
+  });
+
+  it("believes it of itself when half of the other holders of the log say so", () => {
+    const bench = new Bench(FIVE, 4);
+    const hear = (from: NodeId, hidden: boolean): boolean => {
+      bench.watch.message(from, { kind: "hidden", hidden }, bench.now);
+      return bench.watch.isHidden(A);
+    };
+    // E holds no log, and a stranger is none to be heard.
+    expect([hear(E, true), hear(idOf("x"), true), hear(B, true), hear(C, true)]).toEqual([
+      false,
+      false,
+      false,
+      true,
+    ]);
+    expect(hear(B, false)).toBe(false);
+  });
+
+  it("is forgotten with its record", () => {
+    const bench = new Bench(FIVE);
+    bench.watch.dialable(B, false);
+    bench.learn([A, C, D, E]);
+    bench.tick();
+    bench.learn(FIVE);
+    bench.tick();
+    expect(bench.watch.isHidden(B)).toBe(false);
+  });
+});

@@ -5,10 +5,10 @@ import { Observer, type ObserverMessage } from "./observer.ts";
 import { type Neighbours, neighboursOf, Rings } from "./rings.ts";
 import type { Roster } from "./roster.ts";
 
-export type WatchMessage = ObserverMessage | Extract<NodeMessage, { kind: "alerts" }>;
+export type WatchMessage = ObserverMessage | Extract<NodeMessage, { kind: "alerts" | "hidden" }>;
 
 export function isWatchMessage(m: NodeMessage): m is WatchMessage {
-  return m.kind === "alerts" || m.kind.startsWith("probe");
+  return m.kind === "alerts" || m.kind === "hidden" || m.kind.startsWith("probe");
 }
 
 /** What is known of a node by those who watch it. */
@@ -23,8 +23,12 @@ export interface Watched {
 export class Watch {
   readonly #self: NodeId;
   readonly #roster: Roster;
+  readonly #send: (to: NodeId, message: NodeMessage) => void;
   readonly #observer: Observer;
   readonly #alerts: Alerts = new Alerts();
+  /** Members that this node cannot dial, and those that cannot dial this node. */
+  readonly #hidden: Set<NodeId> = new Set();
+  readonly #hiddenFrom: Set<NodeId> = new Set();
   #stamp = -1;
   #members: ReadonlySet<NodeId> = new Set();
   #holders: readonly NodeId[] = [];
@@ -39,6 +43,7 @@ export class Watch {
   ) {
     this.#self = self;
     this.#roster = roster;
+    this.#send = send;
     this.#observer = new Observer({ self, send, holders: () => this.#holders }, now);
     this.#refresh(now);
   }
@@ -48,7 +53,23 @@ export class Watch {
     return this.#observer.lost;
   }
 
+  /** Whether nobody can dial that member, as far as this node can tell; of itself, whether half of the other holders say so. */
+  isHidden(node: NodeId): boolean {
+    if (node !== this.#self) return this.#hidden.has(node);
+    const others = this.#holders.filter((id) => id !== node);
+    const saying = others.filter((id) => this.#hiddenFrom.has(id));
+    return saying.length > 0 && 2 * saying.length >= others.length;
+  }
+
+  dialable(peer: NodeId, dialable: boolean): void {
+    if (dialable) this.#hidden.delete(peer);
+    else this.#hidden.add(peer);
+    this.#send(peer, { kind: "hidden", hidden: !dialable });
+  }
+
   peerUp(peer: NodeId, now: Millis): void {
+    // It may be another process, which has yet to hear of it.
+    if (this.#hidden.has(peer)) this.#send(peer, { kind: "hidden", hidden: true });
     this.#observer.peerUp(peer, now);
   }
 
@@ -63,6 +84,11 @@ export class Watch {
   message(from: NodeId, m: WatchMessage, now: Millis): void {
     this.#refresh(now);
     if (!this.#members.has(from)) return;
+    if (m.kind === "hidden") {
+      if (m.hidden) this.#hiddenFrom.add(from);
+      else this.#hiddenFrom.delete(from);
+      return;
+    }
     if (m.kind !== "alerts") {
       this.#observer.message(from, m, now);
       return;
@@ -88,6 +114,9 @@ export class Watch {
     this.#members = new Set(ids);
     this.#holders = members.filter(({ holdsLog }) => holdsLog).map(({ id }) => id);
     this.#rings = null;
+    for (const known of [this.#hidden, this.#hiddenFrom]) {
+      for (const id of known) if (!this.#members.has(id)) known.delete(id);
+    }
     this.#observer.watch(neighboursOf(this.#self, ids).subjects, this.#members, now);
   }
 

@@ -151,8 +151,12 @@ export class Connections {
     return this.#peers.get(peer)?.addresses ?? [];
   }
 
+  sessionWith(peer: NodeId): Session | null {
+    return this.#peers.get(peer)?.session ?? null;
+  }
+
   connectionTo(peer: NodeId): Connection | null {
-    return this.#peers.get(peer)?.session?.connection ?? null;
+    return this.sessionWith(peer)?.connection ?? null;
   }
 
   /** The peers whose streams are in use, with the age of each stream. */

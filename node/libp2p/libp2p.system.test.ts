@@ -330,3 +330,27 @@ test("the one address that is right is found behind others that take a call and 
   await until(() => a.log.up.length === 1);
   expect(calls()).toBeGreaterThanOrEqual(3);
 });
+
+test("who dials others and cannot be dialled is told so, until it can be", async () => {
+  const limits = { ...LIMITS, dialBackFirstMs: 100, dialBackLastMs: 200 };
+  const [a, b] = [await member(limits), await member(limits)];
+  for (const { network } of [a, b]) network.admit(new Set([a.network.self, b.network.self]), null);
+  // Nobody listens there: the discard port.
+  const nowhere = ["/ip4/127.0.0.1/tcp/9"];
+  a.network.dialBack([b.network.self]);
+  b.network.dialBack([a.network.self]);
+  a.network.connect([{ id: b.network.self, addresses: nowhere }]);
+  b.network.connect([{ id: a.network.self, addresses: a.network.addresses() }]);
+  await vi.waitFor(
+    () => expect(a.log.dialable).toEqual([{ peer: b.network.self, dialable: false }]),
+    patient,
+  );
+  a.network.connect([{ id: b.network.self, addresses: b.network.addresses() }]);
+  await vi.waitFor(
+    () => expect(a.log.dialable.slice(1)).toEqual([{ peer: b.network.self, dialable: true }]),
+    patient,
+  );
+  // The other way round there was nothing to find out, and the stream has borne it all.
+  expect(b.log.dialable).toEqual([]);
+  expect([a.log.up, a.log.lost, b.log.lost]).toEqual([[b.network.self], [], []]);
+});

@@ -10,6 +10,7 @@ import { Connections } from "./connections.ts";
 import { newCounters, type Counters } from "./counters.ts";
 import { StreamLostError } from "./frame-stream.ts";
 import { Gossip } from "./gossip.ts";
+import { DialBack } from "./dial-back.ts";
 import { Discovery } from "./discovery.ts";
 import { createHost, startHost, type Host } from "./host.ts";
 import { nodeIdOf } from "./identity.ts";
@@ -59,6 +60,7 @@ class Libp2pNetwork implements Network {
   readonly #repairs: NodeJS.Timeout;
   readonly #bulkCounts: BulkCounts = new Map();
   readonly #vouching: Vouching;
+  readonly #dialBack: DialBack;
   #joinSecret: JoinSecret | null = null;
   #closed: Promise<void> | null = null;
 
@@ -110,6 +112,16 @@ class Libp2pNetwork implements Network {
         if (this.#closed === null) events.onVouched(by, list);
       },
     });
+    this.#dialBack = new DialBack({
+      limits,
+      sessionWith: (peer) => this.#connections.sessionWith(peer),
+      dial: async (peer, signal) => {
+        const addresses = dialable(peer, this.#connections.addressesOf(peer));
+        const connection = await host.dial(addresses, { signal, force: true });
+        connection.abort(new StreamLostError("it was only to be tried"));
+      },
+      onDialable: events.onDialable,
+    });
     this.#repairs = setInterval(() => {
       for (const { connection, ageMs } of this.#connections.inUse())
         this.#gossip.repair(connection, ageMs);
@@ -153,11 +165,16 @@ class Libp2pNetwork implements Network {
     this.#discovery?.seek();
   }
 
+  dialBack(peers: readonly NodeId[]): void {
+    this.#dialBack.ask(peers);
+  }
+
   admit(members: ReadonlySet<NodeId>, join: JoinSecret | null): void {
     if (this.#closed !== null) return;
     this.#joinSecret = join;
     this.#strangers.admit(members, join !== null);
     this.#discovery?.admit(members);
+    this.#dialBack.membersChanged((peer) => members.has(peer));
     // Later, because it may end streams: the caller must not be called back before this call returns.
     setImmediate(() => {
       if (this.#closed !== null) return;
@@ -172,6 +189,10 @@ class Libp2pNetwork implements Network {
 
   seek(on: boolean): void {
     if (this.#closed === null) this.#vouching.seek(on);
+  }
+
+  isConnected(peer: NodeId): boolean {
+    return this.#connections.connectionTo(peer) !== null;
   }
 
   gossip(payload: Uint8Array): void {
@@ -231,7 +252,7 @@ class Libp2pNetwork implements Network {
       log,
       addresses: () => this.addresses(),
       missing: () => connections.missing(),
-      isConnected: (peer) => connections.connectionTo(peer) !== null,
+      isConnected: (peer) => this.isConnected(peer),
       onHeard: (peer, addresses) => connections.hint(peer, addresses),
     });
   }
@@ -291,6 +312,7 @@ class Libp2pNetwork implements Network {
 
   async #close(): Promise<void> {
     clearInterval(this.#repairs);
+    this.#dialBack.close();
     this.#discovery?.close();
     await this.#connections.close(this.#limits.closeMs / 5);
     this.#closing.abort(

@@ -57,6 +57,11 @@ export interface Limits {
   readonly forgetMs: number;
   /** A hint that came to nothing so many times is forgotten. */
   readonly hintTries: number;
+  /** One that has dialled us is dialled back so often, so far apart: a line that was cut is noticed in between. */
+  readonly dialBackTries: number;
+  readonly dialBackFirstMs: number;
+  /** Then it is known that nobody can dial it, and tried so seldom. */
+  readonly dialBackLastMs: number;
   /** `close()` is over by then, whatever the peers do. */
   readonly closeMs: number;
 }
@@ -98,5 +103,8 @@ export const LIMITS: Limits = {
   checksPerSecond: 100,
   forgetMs: 60_000,
   hintTries: 4,
+  dialBackTries: 3,
+  dialBackFirstMs: 5_000,
+  dialBackLastMs: 60_000,
   closeMs: 1_500,
 };

@@ -97,11 +97,13 @@ export class Namespaces {
   }
 }
 
-function run(program: string, ...words: readonly string[]): void {
+/** Runs a program of the system to its end; throws with what it said when that is not success. */
+export function run(program: string, ...words: readonly string[]): void {
   execFileSync(program, words, { stdio: ["ignore", "ignore", "pipe"], timeout: 10_000 });
 }
 
-function attempt(program: string, ...words: readonly string[]): boolean {
+/** Whether that program could do it. */
+export function attempt(program: string, ...words: readonly string[]): boolean {
   try {
     run(program, ...words);
     return true;

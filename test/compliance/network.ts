@@ -14,6 +14,7 @@ export interface Recorder extends NetworkEvents {
   readonly frames: { readonly from: NodeId; readonly text: string }[];
   readonly up: NodeId[];
   readonly lost: NodeId[];
+  readonly dialable: { readonly peer: NodeId; readonly dialable: boolean }[];
   readonly gossip: { readonly from: NodeId; readonly text: string }[];
   /** What strangers said in proof of the join secret. */
   readonly vouched: { readonly by: NodeId; readonly list: string }[];
@@ -30,17 +31,20 @@ export function recorder(
   const frames: { from: NodeId; text: string }[] = [];
   const up: NodeId[] = [];
   const lost: NodeId[] = [];
+  const dialable: { peer: NodeId; dialable: boolean }[] = [];
   const gossip: { from: NodeId; text: string }[] = [];
   const vouched: { by: NodeId; list: string }[] = [];
   return {
     frames,
     up,
     lost,
+    dialable,
     gossip,
     vouched,
     onFrame: (from, frame) => void frames.push({ from, text: Buffer.from(frame).toString() }),
     onPeerUp: (peer) => void up.push(peer),
     onPeerLost: (peer) => void lost.push(peer),
+    onDialable: (peer, is) => void dialable.push({ peer, dialable: is }),
     onGossip: (from, payload) => void gossip.push({ from, text: Buffer.from(payload).toString() }),
     onBulk:
       onBulk ??
@@ -175,8 +179,10 @@ export function networkCompliance(name: string, maker: NetworkMaker): void {
 
     test("the end of a peer is told once, and its frames end", async () => {
       const [a, b] = await pair();
+      expect(a.network.isConnected(b.network.self)).toBe(true);
       await b.network.close();
       await vi.waitFor(() => expect(a.log.lost).toEqual([b.network.self]), patient);
+      expect(a.network.isConnected(b.network.self)).toBe(false);
       expect(a.log.up).toEqual([b.network.self]);
     });
 

@@ -32,6 +32,7 @@ const events: NetworkEvents = {
   onFrame: (from, frame) => tell({ kind: "frame", from, text: text(frame) }),
   onPeerUp: (peer) => tell({ kind: "up", peer }),
   onPeerLost: (peer) => tell({ kind: "lost", peer }),
+  onDialable: () => {},
   onGossip: (from, payload) => tell({ kind: "gossip", from, text: text(payload) }),
   onBulk: async function* (_from, request) {
     yield request;
