@@ -119,6 +119,7 @@ test("every route answers in the shape that the document says", async () => {
     { readonly path: string; readonly body?: unknown; readonly headers?: Record<string, string> }
   > = {
     getNode: { path: "/v1/nodes/one" },
+    putJoinToken: { path: "/v1/nodes/token", body: { secret: "A".repeat(43) } },
     getJob: { path: "/v1/jobs/shop" },
     putJob: { path: "/v1/jobs/again", body: { compose: COMPOSE } },
     stopJob: { path: "/v1/jobs/shop/stop", body: { service: "web" } },
