@@ -232,15 +232,16 @@ export class Faults {
   }
 
   /**
-   * Whether some log holds a change that its disk does not know to be committed. It may be about to make anyone a
-   * voter; and whoever restarts now does so under the configuration before it, which may need the lost one.
+   * Whether some log holds a change that its disk does not know to be committed, or that its node has yet to apply. It may
+   * be about to make anyone a voter; and whoever restarts now does so under the configuration before it, which may need the lost one.
    */
   #isChanging(): boolean {
     return [...this.#world.hosts.values()].some(({ node, disk }) => {
       const raft = node?.replica.raft;
       const entries = raft?.entriesFrom(raft.base.index + 1) ?? disk.durable.entries;
       const { commit } = disk.durable.hardState;
-      return entries.some(({ kind, index }) => kind === "conf" && index > commit);
+      const settled = Math.min(commit, raft?.appliedIndex ?? commit);
+      return entries.some(({ kind, index }) => kind === "conf" && index > settled);
     });
   }
 
