@@ -32,8 +32,6 @@ interface Session {
   membersAtMs: Millis;
 }
 
-const NO_CHANGE: MemberChange = { whole: false, upsert: [], gone: [] };
-
 function wholeOf(list: readonly Member[]): MemberChange {
   return { whole: true, upsert: list, gone: [] };
 }
@@ -203,8 +201,9 @@ export class SessionTable {
     if (change === null && !full && !newMembers) return null;
     session.seq = Math.max(session.seq + 1, session.firstSeq);
     session.sentAtMs = now;
-    const told = full ? null : newMembers ? members.since(session.membersStamp) : NO_CHANGE;
-    if (full || newMembers) {
+    const told = full || newMembers;
+    const known = told && !full ? members.since(session.membersStamp) : null;
+    if (told) {
       session.membersStamp = members.stamp;
       session.membersAtMs = now;
     }
@@ -216,7 +215,7 @@ export class SessionTable {
       upsert: change?.upsert ?? [],
       remove: change?.remove ?? [],
       index: members.index,
-      members: told === NO_CHANGE ? null : (told ?? wholeOf(members.list)),
+      members: told ? (known ?? wholeOf(members.list)) : null,
       joinSecret: state.joinSecret,
     };
   }
