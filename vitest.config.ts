@@ -11,6 +11,8 @@ export default defineConfig({
           name: "unit",
           exclude: [...exclude, "test/system/**", "**/*.system.test.ts"],
           include: ["**/*.test.ts"],
+          // Seconds of work, also where other work has the processors.
+          testTimeout: 30_000,
         },
       },
       {

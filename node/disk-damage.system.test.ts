@@ -99,7 +99,7 @@ function victimOf(path: string): { path: string; restore: () => void } {
 const SMALL_LIFE: DiskWrite[] = [
   { ...NO_WRITE, hardState: { term: 1, vote: 2, commit: 0 } },
   append(1, 3, 30),
-  { ...NO_WRITE, worker: { assignments: [], reports: [] } },
+  { ...NO_WRITE, worker: { assignments: [], reports: [], ending: [] } },
   append(3, 2, 500, 2),
   // A sector of it is all zeros, and meant to be.
   {
@@ -414,7 +414,7 @@ describe("segments that are not needed any more", () => {
       peers: [],
       joinSecret: "c2VjcmV0",
     };
-    const worker = { assignments: [], reports: [] };
+    const worker = { assignments: [], reports: [], ending: [] };
     const replaced = [
       { ...NO_WRITE, identity, worker },
       ...life,

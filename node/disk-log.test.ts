@@ -106,7 +106,7 @@ describe("a replay", () => {
       joinSecret: "c2VjcmV0",
     };
     const made = table();
-    made.write({ identity, worker: { assignments: [], reports: [] } });
+    made.write({ identity, worker: { assignments: [], reports: [], ending: [] } });
     made.turn();
     made.write({ entries: [entry(5, 2)], hardState: { term: 2, vote: 2, commit: 5 } });
     const whole = made.load();

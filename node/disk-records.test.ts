@@ -29,7 +29,7 @@ const EVERYTHING: DiskRecord = {
   hardState: { term: 9, vote: 2, commit: 2 ** 52 },
   cut: { base: { index: 5, term: 2 }, dropLog: true },
   marker,
-  worker: { assignments: [], reports: [] },
+  worker: { assignments: [], reports: [], ending: [] },
   entries: [
     { term: 3, index: 6, kind: "conf", data: Uint8Array.of(1, 2, 3) },
     { term: 4, index: 7, kind: "normal", data: new Uint8Array(0) },

@@ -181,7 +181,11 @@ function isIdentity(value: unknown): value is Identity {
 
 function isWorkerMemory(value: unknown): value is WorkerMemory {
   return (
-    typeof value === "object" && value !== null && "assignments" in value && "reports" in value
+    typeof value === "object" &&
+    value !== null &&
+    "assignments" in value &&
+    "reports" in value &&
+    "ending" in value
   );
 }
 

@@ -3,7 +3,7 @@ import { NONE } from "../consensus/message.ts";
 import { assert } from "../lib/assert.ts";
 import { type Fault, fault, faultOf } from "../lib/errors.ts";
 import { Prng } from "../lib/prng.ts";
-import type { Usage } from "../runtime/engine.ts";
+import type { EngineStep, StepOutcome, Usage } from "../runtime/engine.ts";
 import type { ClusterState, StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
 import { TICK_MS } from "./core/defaults.ts";
@@ -15,9 +15,11 @@ import type { NodeMessage } from "./core/message.ts";
 import type { Request, Response } from "./core/request.ts";
 import { decodeDigest, encodeDigest } from "./digest.ts";
 import type { Engines } from "./engines.ts";
+import type { Keeping } from "./keeper/keeping.ts";
 import { LIMITS } from "./libp2p/limits.ts";
 import type { Network } from "./network.ts";
-import { Node, type NodeConfig } from "./node.ts";
+import { Node } from "./node.ts";
+import type { NodeConfig } from "./core/node-config.ts";
 import { fetchSnapshot } from "./snapshot-transfer.ts";
 import type { Disk, DiskImage } from "./storage.ts";
 import { decodeVouch, encodeVouch } from "./vouch-wire.ts";
@@ -45,6 +47,7 @@ export interface DriverParts {
   readonly state: ClusterState;
   readonly disk: Disk;
   readonly engines: Engines;
+  readonly keeping: Keeping;
   readonly measure: () => Usage;
   /** The process cannot go on: the fault says why. Called once. */
   readonly fatal: (reason: Fault) => void;
@@ -243,14 +246,12 @@ export class NodeDriver {
         resolve?.(effect.response);
         return;
       }
-      case "engine": {
-        const { step } = effect;
-        const task = step.kind === "create" ? step.spec.task : step.task;
-        this.#parts.engines.perform(step, (outcome) =>
-          this.deliver({ kind: "step-done", task, step: step.kind, outcome }),
-        );
+      case "engine":
+        this.#engine(effect.step);
         return;
-      }
+      case "lease":
+        this.#parts.keeping.hold(effect);
+        return;
       case "members":
         this.#members = effect;
         this.#admit();
@@ -290,6 +291,21 @@ export class NodeDriver {
         this.#parts.fatal(effect.fault);
         return;
     }
+  }
+
+  #engine(step: EngineStep): void {
+    const task = step.kind === "create" ? step.spec.task : step.task;
+    const done = (outcome: StepOutcome): void =>
+      this.deliver({ kind: "step-done", task, step: step.kind, outcome });
+    const { engines, keeping } = this.#parts;
+    if (step.kind !== "start" || !keeping.guards(task)) {
+      engines.perform(step, done);
+      return;
+    }
+    keeping.ready().then(
+      () => engines.perform(step, done),
+      (error: unknown) => done({ kind: "failed", fault: faultOf(error) }),
+    );
   }
 
   /** A message too long for one frame would vanish: an answer becomes a refusal, all else is said in the log. */

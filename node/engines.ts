@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { fault, OrchError } from "../lib/errors.ts";
-import { engineAddresses } from "../runtime/docker-address.ts";
+import { type EngineAddress, engineAddresses } from "../runtime/docker-address.ts";
 import type {
   ContainerStatus,
   Driver,
@@ -92,8 +92,15 @@ export interface EngineChoice {
   readonly names: readonly DriverName[];
   /** For the node's log: what was found, and what that means. */
   readonly told: string;
+  /** Where containers run; null: nowhere. */
+  readonly address: EngineAddress | null;
   /** Connects the runtimes, once it is known whose node this is: containers carry its cluster's name. */
   open(clusterId: string, nodeId: NodeId): Engines;
+}
+
+/** What runtimes keep in the node's data folder. */
+export function runtimeFolder(dataDir: string): string {
+  return join(dataDir, "runtime");
 }
 
 /**
@@ -109,6 +116,7 @@ export async function findEngines(
     return {
       names: ["memory"],
       told: "memory driver: nothing really runs",
+      address: null,
       open: () => new Engines([new MemoryDriver(memoryMachine())]),
     };
   }
@@ -122,7 +130,7 @@ export async function findEngines(
     const drivers: Driver[] = [];
     if (docker !== null) drivers.push(docker.open({ clusterId, nodeId }));
     if (processes) {
-      const folder = join(dataDir, "runtime");
+      const folder = runtimeFolder(dataDir);
       drivers.push(new ProcessDriver({ dataDir: folder, logBound: PROCESS_LOG_BOUND }));
     }
     return new Engines(drivers);
@@ -131,11 +139,12 @@ export async function findEngines(
     ...(wanted === "process" ? [] : [docker === null ? "no Docker engine answers" : docker.told]),
     ...(processes ? ["tasks without an image run as plain processes, not isolated"] : []),
   ];
-  return { names, told: about.join("; "), open };
+  return { names, told: about.join("; "), address: docker?.address ?? null, open };
 }
 
 interface FoundEngine {
   readonly told: string;
+  readonly address: EngineAddress;
   open(owner: { clusterId: string; nodeId: NodeId }): Driver;
 }
 
@@ -156,6 +165,7 @@ async function findEngine(needed: boolean): Promise<FoundEngine | null> {
   if (found === null && !needed) return null;
   return {
     told: found === null ? "a Docker engine that does not answer yet" : "Docker engine found",
+    address: found ?? first,
     open: (owner) => new DockerDriver({ address: found ?? first, ...owner }),
   };
 }

@@ -381,7 +381,7 @@ describe("a cluster of three", () => {
     const { world, a, b } = three();
     world.pass(1000);
     const session = 1;
-    world.send(b.id, a.id, { kind: "session-beat", session, usage: null, seq: 1 });
+    world.send(b.id, a.id, { kind: "session-beat", session, usage: null, seq: 1, lease: null });
     world.settle();
     expect(world.sent.at(-1)).toEqual({
       from: a.id,

@@ -3,17 +3,22 @@ import type { Usage } from "../runtime/engine.ts";
 import { Worker, type WorkerOutput } from "../runtime/worker.ts";
 import type { ClusterState, StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
-import type { NodeFacts } from "../state/node-record.ts";
 import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
-import type { LOG_BOUNDS } from "./core/defaults.ts";
 import { Digests } from "./core/digests.ts";
 import { type Asked, EarlyRequests } from "./core/early-requests.ts";
 import { Ending, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { MemberNews } from "./core/member-news.ts";
-import { indexOf, type NodeMessage } from "./core/message.ts";
+import {
+  type FromManager,
+  type FromWorker,
+  indexOf,
+  isFromManager,
+  isFromWorker,
+  type NodeMessage,
+} from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
 import { RecentEvents } from "./core/recent-events.ts";
 import { Requests } from "./core/requests.ts";
@@ -23,19 +28,10 @@ import { SessionClient } from "./core/session-client.ts";
 import { StateAuditor } from "./core/state-audit.ts";
 import { NO_COPY, staleAnswer } from "./core/stale.ts";
 import type { LocalView } from "./core/view-types.ts";
+import { Unseen } from "./core/unseen.ts";
 import { isWatchMessage, Watch } from "./core/watch.ts";
-import type { DiskImage, Identity } from "./storage.ts";
-
-export interface NodeConfig {
-  readonly identity: Identity;
-  readonly facts: NodeFacts;
-  readonly orchVersion: string;
-  readonly logBounds: typeof LOG_BOUNDS;
-  /** A voter or standby that is away this long loses its seat. */
-  readonly replaceAfterMs: number;
-  /** See `brakeOf`. */
-  readonly brakePercent: number;
-}
+import type { NodeConfig } from "./core/node-config.ts";
+import type { DiskImage } from "./storage.ts";
 
 /**
  * One node, whole: events in, effects out, no clock, chance or I/O of its own. The same class runs behind
@@ -63,6 +59,7 @@ export class Node {
   /** Set once this node is no member any more; `left`: as it was asked to. */
   readonly #ending: Ending = new Ending((effect) => this.#effects.push(effect));
   readonly #audit: StateAuditor;
+  readonly #unseen: Unseen;
   #unsaved: TaskReport[] = [];
   #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
   #now: Millis;
@@ -74,7 +71,8 @@ export class Node {
     this.#self = identity.node;
     this.#now = now;
     this.#replica = new Replica(identity.raftId, image, state, prng, config.logBounds);
-    this.#worker = new Worker({ memory: image.worker });
+    this.#worker = new Worker({ memory: image.worker, leaseUntilMs: config.leaseUntilMs });
+    this.#unseen = new Unseen(now);
     const send = (to: NodeId, message: NodeMessage): void => this.#send(to, message);
     this.#requests = new Requests({
       send,
@@ -200,6 +198,7 @@ export class Node {
         return;
       case "snapshot-fetched":
         this.#replica.fetched(event.meta, event.state, this.#now);
+        this.#unseen.restored(this.#now);
         return;
       case "hand-over":
         this.#replica.handOver();
@@ -231,7 +230,8 @@ export class Node {
     this.#manager?.tick(this.#now);
     // While it is lost, any of them may have taken the seat of a holder that it knew.
     const askable = this.#roster.others(this.#news.isLost ? "all" : "holders");
-    this.#session.tick(this.#leader(), askable, this.#usage, this.#now);
+    const said = { usage: this.#usage, needsLease: this.#worker.needsLease };
+    this.#session.tick(this.#leader(), askable, said, this.#now);
     if (this.#workerWakeAtMs !== null && this.#now >= this.#workerWakeAtMs) {
       this.#work(this.#worker.tick(this.#now));
     }
@@ -282,6 +282,14 @@ export class Node {
       this.#watch.message(from, message, this.#now);
       return;
     }
+    if (isFromWorker(message)) {
+      this.#serve(from, message);
+      return;
+    }
+    if (isFromManager(message)) {
+      this.#follow(from, message);
+      return;
+    }
     switch (message.kind) {
       case "raft":
         this.#raft(from, message);
@@ -300,18 +308,6 @@ export class Node {
       case "forwarded":
         this.#roster.hearIndex(indexOf(message.outcome));
         this.#requests.forwarded(message.id, message.outcome, this.#now);
-        return;
-      case "session-open":
-      case "session-beat":
-      case "session-reports":
-        this.#serve(from, message);
-        return;
-      case "session-set":
-      case "session-refused":
-      case "session-removed":
-      case "session-beat-reply":
-      case "session-reports-ack":
-        this.#follow(from, message);
         return;
     }
   }
@@ -339,10 +335,7 @@ export class Node {
   }
 
   /** A worker speaks to the manager. */
-  #serve(
-    from: NodeId,
-    m: Extract<NodeMessage, { kind: "session-open" | "session-beat" | "session-reports" }>,
-  ): void {
+  #serve(from: NodeId, m: FromWorker): void {
     const manager = this.#manager;
     if (manager === null) {
       const hint = this.manager === null ? null : (this.#roster.find(this.manager) ?? null);
@@ -352,20 +345,14 @@ export class Node {
     } else if (m.kind === "session-open") {
       manager.opened(from, m.session, m.facts, m.reports, this.#now);
     } else if (m.kind === "session-beat") {
-      manager.beat(from, m.session, m.usage, m.seq, this.#now);
+      manager.beat(from, m, this.#now);
     } else {
       manager.reported(from, m.session, m.batch, m.reports, this.#now);
     }
   }
 
   /** The manager speaks to its worker. */
-  #follow(
-    from: NodeId,
-    m: Exclude<
-      Extract<NodeMessage, { session: number }>,
-      { kind: "session-open" | "session-beat" | "session-reports" }
-    >,
-  ): void {
+  #follow(from: NodeId, m: FromManager): void {
     switch (m.kind) {
       case "session-set": {
         const set = this.#session.accept(from, m, this.#now);
@@ -386,6 +373,11 @@ export class Node {
         this.#roster.hearIndex(m.index);
         this.#session.heard(from, m.session, this.#now);
         return;
+      case "session-lease": {
+        const untilMs = this.#session.leased(from, m.session, m.lease);
+        if (untilMs !== null) this.#work(this.#worker.lease(untilMs, this.#now));
+        return;
+      }
       case "session-reports-ack":
         this.#session.acknowledged(m.session, m.batch, this.#now);
         return;
@@ -401,6 +393,8 @@ export class Node {
   }
 
   #work(output: WorkerOutput): void {
+    // Before the steps: what is started has its end seen to.
+    if (output.lease !== null) this.#effects.push({ kind: "lease", ...output.lease });
     for (const step of output.steps) this.#effects.push({ kind: "engine", step });
     if (output.memory !== null) this.#replica.remember({ worker: output.memory });
     this.#workerWakeAtMs = output.wakeAtMs;
@@ -468,6 +462,7 @@ export class Node {
       this.#effects.push({ kind: "events", events });
     }
     const { state } = this.#replica;
+    this.#unseen.applied(events, state, this.#now);
     const { featureLevel, orchVersion } = this.#config.facts;
     if (state.featureLevel > featureLevel) {
       this.#ending.now({ kind: "stop", fault: tooOldFault(state.featureLevel, orchVersion) });
@@ -484,6 +479,7 @@ export class Node {
           replica: this.#replica,
           settings: this.#config,
           watch: this.#watch,
+          unseenSince: this.#unseen.since,
           gossipedUsage: (node) => this.#digests.usage(node),
           send: (to, message) => this.#send(to, message),
           note: (text) => this.#effects.push({ kind: "note", text }),

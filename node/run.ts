@@ -15,7 +15,8 @@ import { LOG_BOUNDS } from "./core/defaults.ts";
 import { damaged, type DataDir, KEY_FILE, openDataDir } from "./data-dir.ts";
 import { openDisk } from "./disk.ts";
 import { epochMs, NodeDriver } from "./driver.ts";
-import { type Engines, findEngines } from "./engines.ts";
+import { Keeping } from "./keeper/keeping.ts";
+import { type Engines, findEngines, runtimeFolder } from "./engines.ts";
 import { endTasks } from "./ephemeral.ts";
 import { writeSecret } from "./files.ts";
 import { hostPortOf, peerAddresses } from "./join-target.ts";
@@ -120,6 +121,7 @@ interface Parts {
   readonly dataDir: DataDir;
   readonly disk: Disk;
   readonly engines: Engines;
+  readonly keeping: Keeping;
   readonly driver: NodeDriver;
   readonly key: Newcomer["key"];
   readonly greeting: readonly string[];
@@ -154,6 +156,13 @@ async function prepare(
     image.snapshot === null ? new ClusterState() : await readState(opened.disk, image.snapshot);
   const engines = found.open(identity.clusterId, self);
   closers.add(() => engines.close());
+  const { address } = found;
+  const keeping = new Keeping({
+    folder: runtimeFolder(dataDir.path),
+    docker: address === null ? null : { address, clusterId: identity.clusterId, nodeId: self },
+    now: epochMs,
+    log: options.log,
+  });
   const driver = new NodeDriver({
     config: {
       identity,
@@ -162,11 +171,13 @@ async function prepare(
       logBounds: LOG_BOUNDS,
       replaceAfterMs: settings.replaceAfterMs,
       brakePercent: settings.brakePercent,
+      leaseUntilMs: keeping.leaseUntilMs(),
     },
     image,
     state,
     disk: opened.disk,
     engines,
+    keeping,
     measure: usageMeter(dataDir.path),
     ...notingRemoval(dataDir.path, identity, options),
     log: options.log,
@@ -174,7 +185,16 @@ async function prepare(
   closers.add(() => driver.stop());
   const about = `orch ${version}: node ${settings.name} (${self})`;
   const lines = [about, ...greeting];
-  return { dataDir, disk: opened.disk, engines, driver, key, greeting: lines, log: options.log };
+  return {
+    dataDir,
+    disk: opened.disk,
+    engines,
+    keeping,
+    driver,
+    key,
+    greeting: lines,
+    log: options.log,
+  };
 }
 
 async function start(settings: NodeSettings, parts: Parts, closers: Closers): Promise<Api> {
@@ -195,10 +215,11 @@ async function start(settings: NodeSettings, parts: Parts, closers: Closers): Pr
 }
 
 /** Ends what the node runs, before it leaves for ever. */
-async function end({ engines, driver }: Parts, api: Api | undefined): Promise<void> {
+async function end({ engines, keeping, driver }: Parts, api: Api | undefined): Promise<void> {
   await api?.close();
   driver.stop();
   await endTasks(engines, driver.node.worker.assignments);
+  keeping.end();
 }
 
 function apiLines(api: Api): string[] {

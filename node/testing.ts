@@ -70,6 +70,7 @@ export class Machine {
       logBounds: LOG_BOUNDS,
       replaceAfterMs: REPLACE_AFTER_MS,
       brakePercent: BRAKE_PERCENT,
+      leaseUntilMs: 0,
     };
     this.writes.splice(0);
     this.node = new Node(
@@ -188,6 +189,7 @@ export class Machine {
       case "seek":
       case "note":
       case "gossip":
+      case "lease":
       case "left":
       case "stop":
         this.others.push(effect);
@@ -210,6 +212,9 @@ export class World {
   readonly later: (() => void)[] = [];
   /** Every message that was sent, whether it arrived or not. */
   readonly sent: { from: NodeId; to: NodeId; message: NodeMessage }[] = [];
+
+  /** Which messages do not arrive. */
+  lose: (sent: { from: NodeId; to: NodeId; message: NodeMessage }) => boolean = () => false;
 
   /** Founds a cluster on a node of this name. */
   init(name: string): Machine {
@@ -247,6 +252,7 @@ export class World {
 
   send(from: NodeId, to: NodeId, message: NodeMessage): void {
     this.sent.push({ from, to, message });
+    if (this.lose({ from, to, message })) return;
     const frame = encodeMessage(message);
     this.later.push(() => {
       const read = decodeMessage(frame);

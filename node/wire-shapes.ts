@@ -94,6 +94,7 @@ const service: z.ZodType<ServiceSpec> = z.object({
   restart,
   constraints: z.array(z.object({ attribute: text, operator: z.enum(["==", "!="]), value: text })),
   stopGraceMs: count,
+  partition: z.enum(["at-least-one", "at-most-one"]),
 });
 
 const ports: z.ZodType<TaskPort[]> = z.array(z.object({ container: count, host: count, protocol }));
@@ -120,6 +121,7 @@ const assignment: z.ZodType<Assignment> = z.object({
   container,
   restart,
   stopGraceMs: count,
+  leased: z.boolean(),
 });
 
 const report: z.ZodType<TaskReport> = z.object({
@@ -250,7 +252,14 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
         .nullable(),
       joinSecret: text,
     }),
-    z.object({ kind: z.literal("session-beat"), session, usage: usage.nullable(), seq: count }),
+    z.object({
+      kind: z.literal("session-beat"),
+      session,
+      usage: usage.nullable(),
+      seq: count,
+      lease: count.nullable(),
+    }),
+    z.object({ kind: z.literal("session-lease"), session, lease: count }),
     z.object({ kind: z.literal("session-beat-reply"), session, index: count }),
     z.object({ kind: z.literal("session-reports"), session, batch: count, reports }),
     z.object({ kind: z.literal("session-reports-ack"), session, batch: count }),

@@ -119,6 +119,15 @@ function killGroup(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
+/** This process, as others can tell it from a later one with its number. */
+export function ownLeader(): Leader {
+  return {
+    pid: process.pid,
+    boot: bootId(),
+    startTicks: readStat(process.pid)?.startTicks ?? null,
+  };
+}
+
 function signalReaches(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -145,7 +154,8 @@ function readStat(pid: number): { dead: boolean; startTicks: string } | null {
   }
 }
 
-function bootId(): string | null {
+/** Another for each start of the machine; null where nobody can say. */
+export function bootId(): string | null {
   try {
     return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
   } catch {

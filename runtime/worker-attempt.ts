@@ -27,6 +27,9 @@ export function ran(task: WorkerTask, startedAtMs: Millis, now: Millis): void {
   });
 }
 
+const YIELDED =
+  "stopped: this node lost its lease, as it heard no manager that a quorum follows; it starts here again with the next one";
+
 export interface Ended {
   readonly exitCode: number | null;
   readonly why: string;
@@ -42,6 +45,10 @@ export function attemptEnds(task: WorkerTask, end: Ended, now: Millis): void {
   task.exitCode = end.exitCode;
   const { assignment, report } = task;
   if (assignment === null || report.state === "stopping") return;
+  if (task.hasYielded && assignment.desired === "running") {
+    change(task, { healthy: false, exitCode: end.exitCode, message: YIELDED });
+    return;
+  }
   const next = verdict(assignment.restart, { ...end, restarts: task.restarts });
   const { exitCode } = end;
   if (next.kind === "complete") {

@@ -12,6 +12,7 @@ import {
   status,
   task,
   unavailable,
+  NOTHING,
 } from "../test/fixtures/worker-bench.ts";
 
 /** A start was not answered, the next one is in flight. */
@@ -131,14 +132,9 @@ describe("removal", () => {
   test("a running one is stopped, removed, forgotten, without a report", () => {
     const bench = new Bench().running().remove();
     expect(bench.last.steps).toEqual([{ kind: "stop", task, graceMs: 3_000 }]);
-    expect(bench.last.memory).toEqual({ assignments: [], reports: [] });
+    expect(bench.last.memory).toEqual({ assignments: [], reports: [], ending: [] });
     expect(bench.exits(143).ended("stop").steps).toEqual(["remove"]);
-    expect(bench.ended("remove").last).toEqual({
-      steps: [],
-      reports: [],
-      memory: null,
-      wakeAtMs: null,
-    });
+    expect(bench.ended("remove").last).toEqual(NOTHING);
     expect(bench.seen("gone").last.steps).toEqual([]);
     expect(() => bench.ended("remove")).toThrow("does not have");
   });
@@ -206,7 +202,7 @@ describe("adoption", () => {
     const before = bench.report;
     bench.reborn().now += 60_000;
     bench.list({ ...running, startedAtMs: before.startedAtMs });
-    expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
+    expect(bench.last).toEqual(NOTHING);
     expect(bench.report).toEqual(before);
     expect(bench.full(assignment()).last.steps).toEqual([]);
     expect(bench.worker.reports()).toEqual([before]);
@@ -295,7 +291,7 @@ describe("adoption", () => {
 
   test("what is over stays over", () => {
     const bench = new Bench().running({ restart: NEVER }).exits(1).reborn().list(killed);
-    expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
+    expect(bench.last).toEqual(NOTHING);
     expect(bench.report.state).toBe("failed");
   });
 
@@ -325,7 +321,7 @@ describe("a reconnect of the engine", () => {
       .running()
       .after(60_000)
       .list(status("running", { startedAtMs: T0 }));
-    expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
+    expect(bench.last).toEqual(NOTHING);
   });
 
   test("an exit that came late is not taken for the end of the start after it", () => {
@@ -371,14 +367,14 @@ describe("a reconnect of the engine", () => {
 
   test("a list proves nothing against a step in flight", () => {
     const bench = new Bench().list().assign(assignment()).ended("create").after(60_000).list();
-    expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
+    expect(bench.last).toEqual(NOTHING);
     expect(bench.ended("start").steps).toEqual([]);
     expect(bench.report).toMatchObject({ state: "running", attempts: 1 });
   });
 
   test("a container that is not in the list is gone, unless the list may be older than its start", () => {
     const bench = new Bench().running().after(5_000).list();
-    expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
+    expect(bench.last).toEqual(NOTHING);
     expect(bench.after(5_000).list().report.message).toContain("removed by somebody else");
   });
 });

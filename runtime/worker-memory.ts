@@ -1,5 +1,6 @@
 import type { TaskId } from "../state/ids.ts";
 import type { ContainerSpec } from "./engine.ts";
+import type { LeasedTask } from "./worker-lease.ts";
 import type { RestartPolicy } from "../state/spec.ts";
 import type { TaskReport } from "../state/task.ts";
 
@@ -10,6 +11,8 @@ export interface Assignment {
   readonly container: ContainerSpec;
   readonly restart: RestartPolicy;
   readonly stopGraceMs: number;
+  /** It may run only while its node holds a lease: see `Partition` in state/spec.ts. */
+  readonly leased: boolean;
 }
 
 /** What a worker keeps through a restart: it goes on with it before, and without, any manager. */
@@ -17,4 +20,6 @@ export interface WorkerMemory {
   readonly assignments: readonly Assignment[];
   /** What it last reported of each: so that attempts are counted, and ends remembered, through a restart. */
   readonly reports: readonly TaskReport[];
+  /** Leased tasks that no assignment names any more, until their containers are gone: nobody else may be there to end them. */
+  readonly ending: readonly LeasedTask[];
 }

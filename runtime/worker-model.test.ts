@@ -44,6 +44,7 @@ function assignmentOf(n: number, desired: Assignment["desired"]): Assignment {
       maxAttempts: Math.floor(n / TASKS) % 3 === 1 ? 2 : null,
       windowMs: 5_000,
     },
+    leased: false,
     stopGraceMs: 1_000,
   };
 }
@@ -74,7 +75,7 @@ class World {
   list: ContainerStatus[] | null = null;
   flying: EngineStep[] = [];
   memory: WorkerMemory | null = null;
-  worker = new Worker({ memory: null });
+  worker = new Worker({ memory: null, leaseUntilMs: 0 });
   wakeAtMs: Millis | null = null;
   readonly reported = new Map<TaskId, TaskReport>();
   /** Starts that the engine made or refused. */
@@ -230,7 +231,7 @@ class World {
     this.flying = [];
     this.informed = false;
     this.now += 50;
-    this.worker = new Worker({ memory: this.memory });
+    this.worker = new Worker({ memory: this.memory, leaseUntilMs: 0 });
     this.reconnect();
   }
 

@@ -14,6 +14,9 @@ import { advance, change, endWait, goalOf, wait } from "./worker-task.ts";
 const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 30_000;
 
+/** A stop that must be done before the fence is over is tried again this soon. */
+const LEASED_RETRY_MS = 250;
+
 /** Hands the task a new or changed assignment. */
 export function assigned(task: WorkerTask, assignment: Assignment, now: Millis): void {
   const before = goalOf(task);
@@ -21,6 +24,7 @@ export function assigned(task: WorkerTask, assignment: Assignment, now: Millis):
   task.assignment = assignment;
   task.condemned = false;
   task.graceMs = assignment.stopGraceMs;
+  task.leased = assignment.leased;
   if (before !== goalOf(task)) endWait(task);
   if (claimed && task.report.state !== "assigned") task.changed = true;
   if (claimed && task.step === null) endedUnclaimed(task, now);
@@ -58,6 +62,7 @@ export function stepBegins(task: WorkerTask, kind: StepKind, now: Millis): void 
   task.step = kind;
   task.waitUntilMs = null;
   task.startSeen = false;
+  if (kind === "start") task.hasYielded = false;
   if (kind === "start") task.startBeganAtMs = now;
   if (goal === "run" && kind === "create") advance(task, "preparing");
   if (goal === "run" && kind === "start") advance(task, "starting");
@@ -118,7 +123,9 @@ function stepFails(task: WorkerTask, kind: StepKind, reason: Fault, now: Millis)
     else task.container = hasRun(task) ? "doubtful" : "created";
     if (refused) return attemptRefused(task, reason, now);
   }
-  wait(task, doubled(FIRST_RETRY_MS, task.retries, MAX_RETRY_MS), now);
+  const isUrgent = task.leased && kind === "stop";
+  const retryMs = doubled(FIRST_RETRY_MS, task.retries, MAX_RETRY_MS);
+  wait(task, isUrgent ? LEASED_RETRY_MS : retryMs, now);
   task.retries += 1;
   const goal = goalOf(task);
   // Without the seconds: one report says it, however often it is tried.

@@ -10,8 +10,11 @@ import type { Assignment } from "./worker-memory.ts";
  * STEPS says what follows from the first two; nothing else starts a step.
  */
 
-/** What is wanted of a task's container. `leave`: nobody has claimed it yet, so it is not touched. */
-export type Goal = "run" | "stop" | "keep" | "remove" | "leave";
+/**
+ * What is wanted of a task's container. `leave`: nobody has claimed it yet, so it is not touched. `yield`: it may not run before
+ * its node holds a lease again.
+ */
+export type Goal = "run" | "yield" | "stop" | "keep" | "remove" | "leave";
 
 /** What is known of a task's container. */
 export type Container =
@@ -36,6 +39,14 @@ export const STEPS: Readonly<Record<Goal, Readonly<Record<Container, StepKind | 
     unknown: "start",
     running: null,
     exited: "start",
+  },
+  yield: {
+    absent: null,
+    doubtful: null,
+    created: null,
+    unknown: "stop",
+    running: "stop",
+    exited: null,
   },
   stop: {
     absent: null,
@@ -89,6 +100,12 @@ export interface WorkerTask {
   /** Its container is to go. */
   condemned: boolean;
   graceMs: number;
+  /** It may run only under a lease. */
+  leased: boolean;
+  /** There is none. */
+  isHalted: boolean;
+  /** Its container was stopped, or is being, for want of one: that is no end of an attempt. */
+  hasYielded: boolean;
   container: Container;
   /** The step in flight. */
   step: StepKind | null;
@@ -138,6 +155,9 @@ export function newTask(
     changed: false,
     condemned: false,
     graceMs: assignment?.stopGraceMs ?? UNASSIGNED_GRACE_MS,
+    leased: assignment?.leased === true,
+    isHalted: false,
+    hasYielded: false,
     container: running ? "running" : "absent",
     step: null,
     startBeganAtMs: 0,
@@ -157,7 +177,8 @@ export function goalOf(task: WorkerTask): Goal {
   if (task.condemned) return "remove";
   if (task.assignment === null) return "leave";
   if (isTerminal(task.report.state)) return "keep";
-  return task.assignment.desired === "running" ? "run" : "stop";
+  if (task.assignment.desired === "stopped") return "stop";
+  return task.isHalted ? "yield" : "run";
 }
 
 export function wait(task: WorkerTask, delayMs: number, now: Millis): void {

@@ -16,6 +16,7 @@ import {
   status,
   task,
   unavailable,
+  NOTHING,
 } from "../test/fixtures/worker-bench.ts";
 
 describe("from assignment to running", () => {
@@ -30,8 +31,9 @@ describe("from assignment to running", () => {
     const runs = report({ state: "running", attempts: 1, startedAtMs: T0 });
     expect(bench.last).toEqual({
       steps: [],
+      lease: null,
       reports: [runs],
-      memory: { assignments: [assignment()], reports: [runs] },
+      memory: { assignments: [assignment()], reports: [runs], ending: [] },
       wakeAtMs: null,
     });
     expect(bench.worker.live()).toBe(1);
@@ -81,7 +83,7 @@ describe("from assignment to running", () => {
     const bench = new Bench().running();
     const { container } = assignment();
     bench.assign(assignment({ container: { ...container, environment: { B: "2", A: "1" } } }));
-    expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
+    expect(bench.last).toEqual(NOTHING);
   });
 
   test("a task keeps the spec that it was first told, whatever its node is called later", () => {
@@ -89,7 +91,7 @@ describe("from assignment to running", () => {
     const { container } = assignment();
     const renamed = { ...container, publishAddress: "127.0.0.9" };
     bench.assign(assignment({ container: renamed }));
-    expect(bench.last).toEqual({ steps: [], reports: [], memory: null, wakeAtMs: null });
+    expect(bench.last).toEqual(NOTHING);
     bench.assign(assignment({ container: renamed, desired: "stopped" }));
     expect(bench.last.steps).toMatchObject([{ kind: "stop" }]);
     expect(bench.last.memory?.assignments).toMatchObject([{ container, desired: "stopped" }]);
@@ -104,7 +106,7 @@ describe("from assignment to running", () => {
 
   test("hundreds of assignments do not stampede the engine, and starts overtake creates", () => {
     const all = Array.from({ length: 500 }, (_, i) => assignment({ task: taskId(`${i}-0`) }));
-    const worker = new Worker({ memory: null });
+    const worker = new Worker({ memory: null, leaseUntilMs: 0 });
     worker.listed([], T0);
     let flying = [...worker.assign({ full: true, upsert: all, remove: [] }, T0).steps];
     expect(flying.length).toBe(MAX_CREATING);

@@ -3,6 +3,7 @@ import type { Millis, TaskId } from "../state/ids.ts";
 import type { TaskReport } from "../state/task.ts";
 import { isTerminal } from "../state/task.ts";
 import type { ContainerStatus, EngineStep, StepOutcome } from "./engine.ts";
+import { type LeaseGuard, WorkerLease } from "./worker-lease.ts";
 import type { Assignment, WorkerMemory } from "./worker-memory.ts";
 import type { StepKind, WorkerTask } from "./worker-task.ts";
 import { listedAsCreated, notListed, saw } from "./worker-sight.ts";
@@ -15,6 +16,8 @@ export interface WorkerOutput {
   readonly steps: readonly EngineStep[];
   /** Changed since the last call; the session sends them until acknowledged. */
   readonly reports: readonly TaskReport[];
+  /** What has to end with the node's lease, also if this process does not run then; null: unchanged. */
+  readonly lease: LeaseGuard | null;
   /** To be written to disk; null: unchanged. */
   readonly memory: WorkerMemory | null;
   /** When `tick` is needed at the latest; null: not needed. */
@@ -51,13 +54,19 @@ export class Worker {
   #creating = 0;
   #starting = 0;
   #memoryChanged = false;
+  readonly #lease: WorkerLease;
 
-  /** `memory`: what the node's disk held; null on a new node. */
-  constructor(options: { readonly memory: WorkerMemory | null }) {
+  /** `memory`: what the node's disk held; null on a new node. `leaseUntilMs`: of an earlier process; 0: none. */
+  constructor(options: { readonly memory: WorkerMemory | null; readonly leaseUntilMs: Millis }) {
+    this.#lease = new WorkerLease(options.leaseUntilMs);
     const reports = new Map(options.memory?.reports.map((report) => [report.task, report]));
     for (const assignment of options.memory?.assignments ?? []) {
       const remembered = reports.get(assignment.task) ?? null;
       this.#tasks.set(assignment.task, newTask(assignment.task, assignment, remembered));
+    }
+    for (const { task: id, graceMs } of options.memory?.ending ?? []) {
+      const task = { ...newTask(id, null, null), leased: true, graceMs, condemned: true };
+      this.#tasks.set(id, task);
     }
   }
 
@@ -70,6 +79,7 @@ export class Worker {
    * it; so what a watch has missed in that time shows only in the next list.
    */
   listed(statuses: readonly ContainerStatus[], now: Millis): WorkerOutput {
+    this.#lease.apply(this.#tasks.values(), now);
     const first = !this.#listed;
     this.#listed = true;
     const there = new Set<TaskId>();
@@ -102,6 +112,7 @@ export class Worker {
     },
     now: Millis,
   ): WorkerOutput {
+    this.#lease.apply(this.#tasks.values(), now);
     for (const assignment of change.upsert) this.#upsert(assignment, now);
     const named = change.full ? new Set(change.upsert.map((assignment) => assignment.task)) : null;
     if (change.full) this.#informed = true;
@@ -118,6 +129,7 @@ export class Worker {
 
   /** Takes in what the engine's watch says of one container. */
   observed(status: ContainerStatus, now: Millis): WorkerOutput {
+    this.#lease.apply(this.#tasks.values(), now);
     let task = this.#tasks.get(status.task);
     if (task === undefined && (status.state === "running" || status.state === "exited")) {
       task = this.#unassigned(status.task);
@@ -128,6 +140,7 @@ export class Worker {
 
   /** Takes in the engine's answer to a step. */
   stepDone(id: TaskId, step: StepKind, outcome: StepOutcome, now: Millis): WorkerOutput {
+    this.#lease.apply(this.#tasks.values(), now);
     const task = present(
       this.#tasks.get(id),
       `a step of task ${id} ended, which this worker does not have`,
@@ -141,6 +154,19 @@ export class Worker {
   /** Does what has become due. */
   tick(now: Millis): WorkerOutput {
     return this.#settle(now);
+  }
+
+  /** The node holds a lease until then. */
+  lease(untilMs: Millis, now: Millis): WorkerOutput {
+    this.#lease.granted(untilMs);
+    return this.#settle(now);
+  }
+
+  /** Whether anything here may run only under a lease. */
+  get needsLease(): boolean {
+    return [...this.#tasks.values()].some(
+      ({ leased, assignment }) => leased && assignment !== null,
+    );
   }
 
   /** The newest report of every assigned task: what a new session starts with. */
@@ -192,7 +218,8 @@ export class Worker {
     const steps: EngineStep[] = [];
     const starts: WorkerTask[] = [];
     const creates: WorkerTask[] = [];
-    let wakeAtMs: Millis | null = null;
+    this.#lease.apply(this.#tasks.values(), now);
+    let wakeAtMs = this.#lease.endsAtMs(this.#tasks.values());
     for (const task of this.#listed ? this.#tasks.values() : []) {
       if (task.step !== null) continue;
       const kind = STEPS[goalOf(task)][task.container];
@@ -202,7 +229,8 @@ export class Worker {
         const due = task.waitUntilMs ?? now;
         wakeAtMs = wakeAtMs === null ? due : Math.min(wakeAtMs, due);
       } else if (kind === "start") {
-        starts.push(task);
+        // Another lease comes, and is looked at then.
+        if (this.#lease.mayStart(task, now)) starts.push(task);
       } else if (kind === "create") {
         creates.push(task);
       } else {
@@ -217,7 +245,9 @@ export class Worker {
       if (this.#creating >= MAX_CREATING || this.#starting + this.#creating >= MAX_STARTING) break;
       steps.push(this.#begin(task, "create", now));
     }
-    return { steps, reports: this.#changedReports(), memory: this.#changedMemory(), wakeAtMs };
+    const lease = this.#lease.changed(this.#tasks.values());
+    const reports = this.#changedReports();
+    return { steps, lease, reports, memory: this.#changedMemory(), wakeAtMs };
   }
 
   /**
@@ -236,7 +266,9 @@ export class Worker {
     const goal = goalOf(task);
     if (goal === "stop") settleStopped(task, now);
     const forgotten = task.assignment === null && task.container === "absent";
-    if (forgotten) this.#tasks.delete(task.id);
+    if (!forgotten) return;
+    this.#tasks.delete(task.id);
+    if (task.leased) this.#memoryChanged = true;
   }
 
   #begin(task: WorkerTask, kind: StepKind, now: Millis): EngineStep {
@@ -266,7 +298,10 @@ export class Worker {
   #changedMemory(): WorkerMemory | null {
     if (!this.#memoryChanged) return null;
     this.#memoryChanged = false;
-    return { assignments: this.assignments, reports: this.reports() };
+    const ending = [...this.#tasks.values()]
+      .filter(({ leased, assignment }) => leased && assignment === null)
+      .map(({ id, graceMs }) => ({ task: id, graceMs }));
+    return { assignments: this.assignments, reports: this.reports(), ending };
   }
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Task } from "../state/task.ts";
-import { BRAKE_PERCENT, idOf, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
+import { idOf, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
 import { schedule } from "./schedule.ts";
 
 const MIDNIGHT = Date.UTC(2026, 0, 31);
@@ -44,13 +44,13 @@ describe("while the brake is on", () => {
   it("nothing is decided again in each pass; the end of the hold wakes the scheduler", () => {
     const cluster = braked();
     const idle = { steps: [], more: false, wakeAtMs: UNTIL };
-    expect(schedule(cluster.state, cluster.now, 100, BRAKE_PERCENT)).toEqual(idle);
+    expect(schedule(cluster.state, cluster.now, 100, cluster.caution)).toEqual(idle);
     cluster.now = UNTIL - 1;
-    expect(schedule(cluster.state, cluster.now, 100, BRAKE_PERCENT)).toEqual(idle);
+    expect(schedule(cluster.state, cluster.now, 100, cluster.caution)).toEqual(idle);
     cluster.now = UNTIL;
     expect(cluster.pass()).toBe(8);
     expect(held(cluster)).toEqual([]);
-    expect(schedule(cluster.state, cluster.now, 100, BRAKE_PERCENT).wakeAtMs).toBeNull();
+    expect(schedule(cluster.state, cluster.now, 100, cluster.caution).wakeAtMs).toBeNull();
   });
 
   it("a node more or less says nothing new of those that wait, another end does", () => {
@@ -176,9 +176,10 @@ describe("while the brake is on", () => {
     cluster.put("j", serviceSpec("s", { replicas: 4 }));
     cluster.settle();
     for (const name of "abc") cluster.liveness(name, "down");
-    const creates = schedule(cluster.state, cluster.now, 100, 100).steps.filter(
-      (step) => step.kind === "create" && step.node !== null,
-    );
+    const creates = schedule(cluster.state, cluster.now, 100, {
+      ...cluster.caution,
+      brakePercent: 100,
+    }).steps.filter((step) => step.kind === "create" && step.node !== null);
     expect(creates).toHaveLength(3);
   });
 });

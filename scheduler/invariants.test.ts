@@ -7,7 +7,7 @@ import type { Command, Envelope, PlanStep } from "../state/command.ts";
 import type { NodeId } from "../state/ids.ts";
 import type { Task, TaskState } from "../state/task.ts";
 import { isTerminal, TRANSITIONS } from "../state/task.ts";
-import { BRAKE_PERCENT, nodeFacts, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
+import { nodeFacts, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
 import { action, JOBS, NODES, perform, STATES } from "../test/fixtures/random-cluster.ts";
 import { schedule } from "./schedule.ts";
 
@@ -65,7 +65,10 @@ function violations(before: Task | undefined, after: Task, state: ClusterState):
   const found: string[] = [];
   const node = after.node === null ? undefined : state.nodes.get(after.node);
   if (before !== undefined) {
-    const forward = before.state === after.state || TRANSITIONS[before.state].includes(after.state);
+    const isBack =
+      before.state === "lost" && after.state === "running" && node?.liveness === "ready";
+    const forward =
+      before.state === after.state || TRANSITIONS[before.state].includes(after.state) || isBack;
     if (!forward) found.push(`${after.id}: ${before.state} to ${after.state}`);
     if (before.node !== null && before.node !== after.node) found.push(`${after.id} moved`);
     if (before.desired === "stopped" && after.desired === "running")
@@ -139,7 +142,7 @@ describe("whatever happens", () => {
             Array.from({ length: 3 }, () => "running nginx:9"),
           );
         }
-        expect(schedule(cluster.state, cluster.now, 10, BRAKE_PERCENT)).toEqual({
+        expect(schedule(cluster.state, cluster.now, 10, cluster.caution)).toEqual({
           steps: [],
           more: false,
           wakeAtMs: null,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ServiceSpec } from "../state/spec.ts";
 import type { Task } from "../state/task.ts";
-import { BRAKE_PERCENT, idOf, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
+import { idOf, serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
 import { schedule } from "./schedule.ts";
 
 const RESTART = serviceSpec("s").restart;
@@ -82,7 +82,7 @@ describe("replacing", () => {
       nodes.push(newest(cluster).node ?? "");
       expect(newest(cluster).rejections).toBe(i);
       cluster.report(newest(cluster), "rejected");
-      const { wakeAtMs, steps } = schedule(cluster.state, cluster.now, 10, BRAKE_PERCENT);
+      const { wakeAtMs, steps } = schedule(cluster.state, cluster.now, 10, cluster.caution);
       expect(steps.filter((step) => step.kind === "create")).toEqual([]);
       waits.push(wakeAtMs === null ? null : wakeAtMs - cluster.now);
       cluster.now = wakeAtMs ?? cluster.now;
@@ -273,19 +273,19 @@ describe("history", () => {
 describe("budget", () => {
   it("goes on in further passes and comes to the same end", () => {
     const cluster = twoJobs();
-    expect(schedule(cluster.state, cluster.now, 7, BRAKE_PERCENT)).toMatchObject({
+    expect(schedule(cluster.state, cluster.now, 7, cluster.caution)).toMatchObject({
       more: true,
       steps: { length: 7 },
     });
     cluster.settle(7);
     expect([cluster.live("j").length, cluster.live("k").length]).toEqual([25, 25]);
-    expect(schedule(cluster.state, cluster.now, 7, BRAKE_PERCENT)).toEqual({
+    expect(schedule(cluster.state, cluster.now, 7, cluster.caution)).toEqual({
       steps: [],
       more: false,
       wakeAtMs: null,
     });
     const whole = twoJobs();
-    expect(schedule(whole.state, whole.now, 50, BRAKE_PERCENT)).toMatchObject({
+    expect(schedule(whole.state, whole.now, 50, whole.caution)).toMatchObject({
       more: false,
       steps: { length: 50 },
     });

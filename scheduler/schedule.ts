@@ -4,6 +4,7 @@ import type { PlanStep } from "../state/command.ts";
 import { type Millis, taskId } from "../state/ids.ts";
 import type { ServiceSpec } from "../state/spec.ts";
 import type { Task } from "../state/task.ts";
+import { fenceOf, isFenced, type UnseenSince } from "./fence.ts";
 import { withoutFigures } from "./filter.ts";
 import { heldBack } from "./held-back.ts";
 import type { Place } from "./place.ts";
@@ -19,18 +20,24 @@ export interface Schedule {
   readonly wakeAtMs: Millis | null;
 }
 
+/** What may keep a pass from placing a task that could be placed. */
+export interface Caution {
+  /** See `brakeOf`; 100: nothing is ever held back. */
+  readonly brakePercent: number;
+  readonly unseenSince: UnseenSince;
+}
+
 /**
  * One pass: compares every job with its tasks and says what to do about it, in at most `budget` steps. Each step
  * holds when applied to this very state in this order. Reads only; the same state and time give the same steps.
- * `brakePercent`: see `brakeOf`; 100: nothing is ever held back.
  */
 export function schedule(
   state: ClusterState,
   now: Millis,
   budget: number,
-  brakePercent: number,
+  caution: Caution,
 ): Schedule {
-  const pass = new Pass(state, budget, brakeOf(state, brakePercent, now));
+  const pass = new Pass(state, budget, caution, now);
   for (const job of state.jobs.values()) {
     for (const [service, gap] of gapsOf(state, job, now)) pass.fill(job, service, gap);
     if (pass.full) break;
@@ -64,6 +71,8 @@ class Pass {
   readonly #state: ClusterState;
   readonly #budget: number;
   readonly #brake: Brake | null;
+  readonly #unseenSince: UnseenSince;
+  readonly #now: Millis;
   readonly #steps: PlanStep[] = [];
   /** What nothing waits for: done with what the budget leaves. */
   readonly #later: PlanStep[] = [];
@@ -71,10 +80,12 @@ class Pass {
   #wakeAtMs: Millis | null = null;
   #full = false;
 
-  constructor(state: ClusterState, budget: number, brake: Brake | null) {
+  constructor(state: ClusterState, budget: number, caution: Caution, now: Millis) {
     this.#state = state;
     this.#budget = budget;
-    this.#brake = brake;
+    this.#brake = brakeOf(state, caution.brakePercent, now);
+    this.#unseenSince = caution.unseenSince;
+    this.#now = now;
   }
 
   /** Whether something was left out: the budget is spent. */
@@ -118,7 +129,10 @@ class Pass {
         this.#full = true;
         return;
       }
-      const place = this.#heldBack(job, service, need) ?? placer.next(need.avoid);
+      const place =
+        this.#heldBack(job, service, need) ??
+        this.#fenced(service, slots.get(need.slot) ?? []) ??
+        placer.next(need.avoid);
       const { pending } = need;
       if (pending === null) {
         this.#add(create(job, service, need, place));
@@ -149,8 +163,17 @@ class Pass {
     return heldBack(brake);
   }
 
+  /** Why a slot gets no place before its earlier task has ended for sure; null: it has. */
+  #fenced(service: ServiceSpec, tasks: readonly Task[]): string | null {
+    const fence = fenceOf(this.#state, service, tasks, this.#unseenSince, this.#now);
+    if (fence === null) return null;
+    if (fence.untilMs !== null) this.#wakeAt(fence.untilMs);
+    return fence.message;
+  }
+
   /** A task on a node that is down may still run there: its record stays until the node is back. */
   #isConfirmed(task: Task): boolean {
+    if (isFenced(task, this.#unseenSince, this.#now)) return false;
     if (task.state !== "lost" || task.node === null) return true;
     return this.#state.nodes.get(task.node)?.liveness !== "down";
   }

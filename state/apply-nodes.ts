@@ -1,5 +1,6 @@
 import { type Fault, fault } from "../lib/errors.ts";
 import { stopTask } from "./apply-jobs.ts";
+import { takeBack } from "./apply-return.ts";
 import type { Outcome } from "./cluster.ts";
 import type { Command } from "./command.ts";
 import { same } from "./equal.ts";
@@ -100,7 +101,10 @@ export function applyLiveness(
     change,
     command.liveness === "down" ? `${node.name} is down` : `${node.name} is back`,
   );
-  if (command.liveness === "ready") return CHANGED;
+  if (command.liveness === "ready") {
+    takeBack(tables, node, command.claims, change);
+    return CHANGED;
+  }
   for (const task of tables.tasks.ofNode(node.id)) {
     if (isTerminal(task.state)) continue;
     const stopping = task.desired === "stopped" ? " before it had confirmed the stop" : "";

@@ -89,6 +89,7 @@ function create(tables: Tables, step: Of<"create">, change: Change, created: num
     exitCode: null,
     message: step.message,
     previous: step.previous,
+    returnedIndex: null,
     rejections: step.rejections,
     createdAtMs: change.timeMs,
     startedAtMs: null,
@@ -118,7 +119,7 @@ function assign(tables: Tables, task: Task, step: Of<"assign">, change: Change):
 }
 
 /** Whether a task is of its service as the job has it now. */
-function isCurrent(job: Job, task: Task): boolean {
+export function isCurrent(job: Job, task: Task): boolean {
   const service = job.spec.services.find((candidate) => candidate.name === task.service);
   if (service === undefined || task.slot > service.replicas || job.stopped.includes(service.name))
     return false;
@@ -126,7 +127,7 @@ function isCurrent(job: Job, task: Task): boolean {
 }
 
 /** Whether the node can take one more task of the service with just these ports. */
-function hasRoom(
+export function hasRoom(
   tables: Tables,
   id: NodeId,
   service: ServiceSpec,

@@ -70,6 +70,9 @@ function serviceProblem(service: ServiceSpec): string | null {
   for (const [what, value, low, high] of bounds) {
     if (!within(value, low, high)) return `${what} must be an integer from ${low} to ${high}`;
   }
+  if (service.partition !== "at-least-one" && service.partition !== "at-most-one") {
+    return "its partition must be at-least-one or at-most-one";
+  }
   if (Math.max(service.volumes.length, service.constraints.length) > MAX_LIST) {
     return `it has more than ${MAX_LIST} volumes or constraints`;
   }

@@ -85,6 +85,7 @@ const SPEC: Outline<ServiceSpec> = {
   restart: "object",
   constraints: "list",
   stopGraceMs: "integer",
+  partition: "text",
 };
 
 const JOB: Outline<Job> = {

@@ -29,7 +29,15 @@ export interface ServiceSpec {
   readonly restart: RestartPolicy;
   readonly constraints: readonly Constraint[];
   readonly stopGraceMs: number;
+  readonly partition: Partition;
 }
+
+/**
+ * What becomes of a task whose node is cut off, and may run on unseen. `at-least-one`: another takes its place at once, and when the
+ * node is back the older of the two stays. `at-most-one`: its worker stops it when its lease runs out, and another takes its
+ * place when that is over for sure. docs/decisions/0026.
+ */
+export type Partition = "at-least-one" | "at-most-one";
 
 export type DriverName = "docker" | "process" | "memory";
 

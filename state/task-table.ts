@@ -25,7 +25,10 @@ export class TaskTable {
     return [...(this.#jobs.get(job)?.tasks.values() ?? [])];
   }
 
-  /** The tasks of every slot that has any, by service: oldest first within a slot. */
+  /**
+   * The tasks of every slot that has any, by service: within a slot the last is the one that counts. They stand in the order of their creation, but for those that
+   * were taken back: these came behind what had taken their place.
+   */
   services(job: string): ReadonlyMap<string, ReadonlyMap<number, readonly Task[]>> {
     return this.#jobs.get(job)?.services ?? NO_SERVICES;
   }
@@ -38,7 +41,7 @@ export class TaskTable {
   ofNode(node: NodeId): readonly Task[] {
     const entry = this.#nodes.get(node);
     if (entry === undefined) return [];
-    entry.sorted ??= [...entry.tasks.values()].toSorted((a, b) => compareIds(a.id, b.id));
+    entry.sorted ??= [...entry.tasks.values()].toSorted((a, b) => compareCreation(a.id, b.id));
     return entry.sorted;
   }
 
@@ -78,9 +81,15 @@ export class TaskTable {
     job.tasks.set(task.id, task);
     const slots = entryOf(job.services, task.service, newSlots);
     const slot = slots.get(task.slot) ?? [];
+    const keepsPlace = old !== undefined && old.returnedIndex === task.returnedIndex;
     slots.set(
       task.slot,
-      old === undefined ? [...slot, task] : slot.map((other) => (other === old ? task : other)),
+      keepsPlace
+        ? slot.map((other) => (other === old ? task : other))
+        : inOrder(
+            slot.filter((other) => other !== old),
+            task,
+          ),
     );
     if (task.node === null) return;
     const node = entryOf(this.#nodes, task.node, newNodeTasks);
@@ -168,13 +177,23 @@ function entryOf<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   return value;
 }
 
+/** The slot's tasks with one more: each stands where it was created, or taken back. */
+function inOrder(slot: readonly Task[], task: Task): readonly Task[] {
+  const at = slot.findLastIndex((other) => placeInSlot(other) <= placeInSlot(task)) + 1;
+  return [...slot.slice(0, at), task, ...slot.slice(at)];
+}
+
+function placeInSlot(task: Task): number {
+  return task.returnedIndex ?? Number.parseInt(task.id.split("-")[0] ?? "", 36);
+}
+
 /** Whether a task takes room on its node. */
 function occupies(task: Task): boolean {
   return task.node !== null && !isTerminal(task.state);
 }
 
-/** Ids are `<index in base 36>-<n>`: a longer index is a later one. */
-function compareIds(a: TaskId, b: TaskId): number {
+/** Below 0: `a` was created before `b`. Ids are `<index in base 36>-<n>`: a longer index is a later one. */
+export function compareCreation(a: TaskId, b: TaskId): number {
   const [indexA = "", nA = ""] = a.split("-");
   const [indexB = "", nB = ""] = b.split("-");
   return compareDigits(indexA, indexB) || compareDigits(nA, nB);

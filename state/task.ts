@@ -1,4 +1,4 @@
-import type { Millis, NodeId, TaskId } from "./ids.ts";
+import type { Index, Millis, NodeId, TaskId } from "./ids.ts";
 import type { ServiceSpec } from "./spec.ts";
 
 /** Forward only; TRANSITIONS says which step may follow which. */
@@ -21,7 +21,8 @@ const ENDS = ["complete", "failed", "stopped", "lost", "rejected", "orphaned"] a
 /**
  * Which state may follow which. A worker may report several steps at once, so every later step is
  * reachable directly; none is ever left for an earlier one (SwarmKit's task model). `running` may
- * follow itself: a restart in place keeps the task.
+ * follow itself: a restart in place keeps the task. One thing is not in this table: a task that was given up as `lost`
+ * is taken back when its node returns and shows that it ran on (apply-return.ts).
  */
 export const TRANSITIONS: Readonly<Record<TaskState, readonly TaskState[]>> = {
   pending: ["assigned", "stopped"],
@@ -74,6 +75,8 @@ export interface Task {
   readonly message: string;
   /** The slot's task before this one. */
   readonly previous: TaskId | null;
+  /** The log index at which it was taken back after it had been lost; null: it never was. */
+  readonly returnedIndex: Index | null;
   /** How many tasks of this slot in a row were rejected before this one: the wait grows with it. */
   readonly rejections: number;
   readonly createdAtMs: Millis;

@@ -14,6 +14,7 @@ import type { Request, Response } from "../../node/core/request.ts";
 import { type DataDir, KEY_FILE, openDataDir } from "../../node/data-dir.ts";
 import { openDisk } from "../../node/disk.ts";
 import { epochMs, NodeDriver } from "../../node/driver.ts";
+import { Keeping } from "../../node/keeper/keeping.ts";
 import { Engines } from "../../node/engines.ts";
 import { loadIdentityKey, nodeIdOf } from "../../node/libp2p/identity.ts";
 import { requestJoin } from "../../node/libp2p/join.ts";
@@ -153,11 +154,13 @@ async function run(
       logBounds: LOG_BOUNDS,
       replaceAfterMs: REPLACE_AFTER_MS,
       brakePercent: 100,
+      leaseUntilMs: 0,
     },
     image,
     state: new ClusterState(),
     disk,
     engines,
+    keeping: new Keeping({ folder: dir.path, docker: null, now: epochMs, log: say }),
     measure: usageMeter(dir.path),
     fatal: (reason) => {
       say(JSON.stringify(reason));

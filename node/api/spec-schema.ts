@@ -86,6 +86,7 @@ const service = z
       )
       .max(MAX_LIST),
     stopGraceMs: delayMs,
+    partition: z.enum(["at-least-one", "at-most-one"]).default("at-least-one"),
   })
   .refine(
     (spec: ServiceSpec) =>

@@ -43,4 +43,5 @@ export const DEFAULTS = {
   restartDelayMs: 5000,
   restartWindowMs: 5000,
   stopGraceMs: 10_000,
+  partition: "at-least-one",
 } as const;

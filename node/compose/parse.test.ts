@@ -26,6 +26,7 @@ test("a service that only names an image gets every default", () => {
           restart: { condition: "any", delayMs: 5000, maxAttempts: null, windowMs: 5000 },
           constraints: [],
           stopGraceMs: 10_000,
+          partition: "at-least-one",
         },
       ],
     },
@@ -161,6 +162,7 @@ const GOOD: readonly (readonly [string, object])[] = [
     { driver: "docker", reservations: { diskMib: 10_240 } },
   ],
   ["command: sleep 60", { image: null, driver: "process", command: ["sleep", "60"] }],
+  ["image: a\nx-orch: {partition: at-most-one}", { partition: "at-most-one" }],
   ["entrypoint: [sleep]\ncommand: ['60']\nx-orch: {driver: process}", { driver: "process" }],
   ["image: a\nx-mine: {anything: [goes]}", { image: "a" }],
 ];

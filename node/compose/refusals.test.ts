@@ -432,7 +432,7 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["services.web.deploy.resources.reservations", "generic_resources devices"],
   [
     "services.web.x-orch",
-    "type datacenters priority affinity partition schedule progress_deadline canary shared",
+    "type datacenters priority affinity schedule progress_deadline canary shared",
   ],
   ["", "include networks configs secrets models"],
   ["x-orch", "datacenters priority rebalance"],

@@ -74,10 +74,8 @@ export const SERVICE: Section = {
 };
 
 export const SERVICE_X_ORCH: Section = {
-  supported: ["driver", "disk"],
-  refused: refused(
-    "type datacenters priority affinity partition schedule progress_deadline canary shared",
-  ),
+  supported: ["driver", "disk", "partition"],
+  refused: refused("type datacenters priority affinity schedule progress_deadline canary shared"),
 };
 
 export const DEPLOY: Section = {

@@ -1,4 +1,4 @@
-import type { ServiceSpec } from "../../state/spec.ts";
+import type { Partition, ServiceSpec } from "../../state/spec.ts";
 import { DEFAULT_RESTART, parseRestart, readDeploy } from "./deploy.ts";
 import { DEFAULTS, MAX_ITEMS, MAX_PORTS, MAX_VOLUMES } from "./limits.ts";
 import { readPorts, type TakenPorts } from "./ports.ts";
@@ -74,6 +74,7 @@ export function readService(
     stopGraceMs:
       at("stop_grace_period", (value) => readParsed(reading, value, parseDurationMs)) ??
       DEFAULTS.stopGraceMs,
+    partition: orch.partition,
   };
   const volumes = fields.get("volumes");
   if (service.driver === "process" && service.volumes.length > 0 && volumes !== undefined) {
@@ -228,17 +229,23 @@ function readWorkingDir(reading: Reading, field: Field): string | null {
 interface OrchKeys {
   readonly driver: "docker" | "process" | null;
   readonly diskMib: number;
+  readonly partition: Partition;
 }
 
 function readOrch(reading: Reading, field: Field | undefined): OrchKeys {
   const fields = field === undefined ? null : readSection(reading, field, SERVICE_X_ORCH);
   const driver = fields?.get("driver");
   const disk = fields?.get("disk");
+  const partition = fields?.get("partition");
   return {
     driver: driver === undefined ? null : readChoice(reading, driver, ["docker", "process"]),
     diskMib:
       (disk === undefined ? null : readParsed(reading, disk, parseSizeMib)) ??
       DEFAULTS.reservedDiskMib,
+    partition:
+      (partition === undefined
+        ? null
+        : readChoice(reading, partition, ["at-least-one", "at-most-one"])) ?? DEFAULTS.partition,
   };
 }
 

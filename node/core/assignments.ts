@@ -49,6 +49,7 @@ function assignmentOf(task: Task, node: NodeRecord): Assignment {
     },
     restart: spec.restart,
     stopGraceMs: spec.stopGraceMs,
+    leased: spec.partition === "at-most-one",
   };
 }
 

@@ -3,6 +3,7 @@ import type { ContainerStatus, EngineStep, StepOutcome, Usage } from "../../runt
 import type { SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
 import type { ClusterState, StateEvent } from "../../state/cluster.ts";
 import type { NodeId, TaskId } from "../../state/ids.ts";
+import type { LeaseGuard } from "../../runtime/worker-lease.ts";
 import type { DiskWrite } from "../storage.ts";
 import type { Member, NodeMessage, Vouch } from "./message.ts";
 import type { Request, Response } from "./request.ts";
@@ -59,6 +60,11 @@ export type Effect =
   | { readonly kind: "send"; readonly to: NodeId; readonly message: NodeMessage }
   | { readonly kind: "reply"; readonly id: number; readonly response: Response }
   | { readonly kind: "engine"; readonly step: EngineStep }
+  /**
+   * What runs under this node's lease, and until when that is good. Whoever performs effects sees to it that these tasks end then even if
+   * this process does not run any more, and starts none of them before that is seen to.
+   */
+  | ({ readonly kind: "lease" } & LeaseGuard)
   /** Who belongs to the cluster, whom to stay connected with, and the secret that a joiner must prove. */
   | {
       readonly kind: "members";

@@ -1,6 +1,6 @@
 import { isLearner } from "../../consensus/membership.ts";
 import type { NodeId } from "../../state/ids.ts";
-import type { NodeConfig } from "../node.ts";
+import type { NodeConfig } from "./node-config.ts";
 import { logView } from "./log-view.ts";
 import type { Replica } from "./replica.ts";
 import type { LocalView } from "./view-types.ts";

@@ -2,10 +2,11 @@ import { fault } from "../../lib/errors.ts";
 import type { Usage } from "../../runtime/engine.ts";
 import { isMember } from "../../consensus/membership.ts";
 import { refuseRemoval } from "../../state/apply-nodes.ts";
+import type { UnseenSince } from "../../scheduler/fence.ts";
 import { schedule } from "../../scheduler/schedule.ts";
 import type { Outcome } from "../../state/cluster.ts";
 import type { Command, Envelope } from "../../state/command.ts";
-import type { Millis, NodeId } from "../../state/ids.ts";
+import type { Millis, NodeId, TaskId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { BrakeLog } from "./brake-log.ts";
@@ -15,6 +16,7 @@ import { sameFacts } from "./facts.ts";
 import { logView } from "./log-view.ts";
 import type { ForwardOutcome, NodeMessage } from "./message.ts";
 import { Pilot } from "./pilot.ts";
+import { type Read, Reads } from "./reads.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
 import type { Query, Request, Response, UserCommand } from "./request.ts";
 import { isNews } from "./reports.ts";
@@ -43,12 +45,6 @@ type Waiter =
   | { readonly kind: "facts"; readonly node: NodeId }
   | { readonly kind: "none" };
 
-interface Read {
-  readonly from: NodeId;
-  readonly id: number;
-  readonly query: Query;
-}
-
 export interface ManagerSettings {
   readonly orchVersion: string;
   readonly replaceAfterMs: number;
@@ -61,6 +57,7 @@ export interface ManagerContext {
   readonly settings: ManagerSettings;
   /** Who misses whom: known from before this node managed. */
   readonly watch: Pick<Watch, "lost" | "of" | "missing" | "isHidden">;
+  readonly unseenSince: UnseenSince;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
   readonly send: (to: NodeId, message: NodeMessage) => void;
   readonly note: (text: string) => void;
@@ -76,12 +73,9 @@ export class Manager {
   readonly #sessions: SessionTable;
   /** By log index; the term tells whether the entry there is the one that was proposed. */
   readonly #waiting: Map<number, { readonly term: number; readonly waiter: Waiter }> = new Map();
-  /** Reads by their number: first until a quorum confirms, then until their index is applied. */
-  readonly #unconfirmed: Map<number, Read> = new Map();
+  readonly #reads: Reads;
   readonly #transfers: Transfers;
   readonly #brake: BrakeLog;
-  #confirmed: { readonly read: Read; readonly index: number }[] = [];
-  #reads = 0;
   #planInFlight = false;
   #stateChanged = true;
   #lastPassMs: Millis = 0;
@@ -105,6 +99,18 @@ export class Manager {
       replica,
       answer: (from, id, response) => this.#answer(from, id, response),
     });
+    this.#reads = new Reads({
+      readIndex: (id) => replica.raft.readIndex(id),
+      appliedIndex: () => replica.raft.appliedIndex,
+      answer: (read) => {
+        if (read.kind === "lease") this.#grant(read);
+        else this.#answer(read.from, read.id, this.answerQuery(read.query));
+      },
+      // Who asked for a lease asks again with its next beat.
+      tryAgain: (read) => {
+        if (read.kind === "query") this.#tryAgain(read.from, read.id, false);
+      },
+    });
     this.#brake = new BrakeLog(context.note);
     this.#pilot = new Pilot(
       {
@@ -123,8 +129,9 @@ export class Manager {
   /** Takes a request of any node; the outcome goes back to it, now or when it is applied. */
   request({ from, id, request, since }: Asked, now: Millis): void {
     if (request.kind === "write") this.#write(from, id, request, since, now);
-    else if (request.kind === "read") this.#read({ from, id, query: request.query });
-    else this.#transfers.ask(from, id, request.node);
+    else if (request.kind === "read") {
+      this.#reads.ask({ kind: "query", from, id, query: request.query });
+    } else this.#transfers.ask(from, id, request.node);
   }
 
   #write(
@@ -193,30 +200,18 @@ export class Manager {
     return false;
   }
 
-  #read(read: Read): void {
-    this.#reads += 1;
-    if (this.#context.replica.raft.readIndex(this.#reads)) this.#unconfirmed.set(this.#reads, read);
-    else this.#tryAgain(read.from, read.id, false);
-  }
-
   /** A quorum confirmed these reads. */
   confirmed(reads: readonly { readonly id: number; readonly index: number }[]): void {
-    for (const { id, index } of reads) {
-      const read = this.#unconfirmed.get(id);
-      if (read === undefined) continue;
-      this.#unconfirmed.delete(id);
-      this.#confirmed.push({ read, index });
-    }
-    this.#answerReads();
+    this.#reads.confirmed(reads);
   }
 
-  #answerReads(): void {
-    if (this.#confirmed.length === 0) return;
-    const applied = this.#context.replica.raft.appliedIndex;
-    const due = this.#confirmed.filter(({ index }) => index <= applied);
-    if (due.length === 0) return;
-    this.#confirmed = this.#confirmed.filter(({ index }) => index > applied);
-    for (const { read } of due) this.#answer(read.from, read.id, this.answerQuery(read.query));
+  /** To a node that is ready and knows which of its tasks are still its own: decision 0026. */
+  #grant({ from, session, lease }: Extract<Read, { kind: "lease" }>): void {
+    const record = this.#context.replica.state.nodes.get(from);
+    if (record?.liveness !== "ready" || this.#sessions.sessionOf(from) !== session) return;
+    if (this.#sessions.isSettled(record)) {
+      this.#context.send(from, { kind: "session-lease", session, lease });
+    }
   }
 
   /** The answer from this node's applied state. */
@@ -272,7 +267,7 @@ export class Manager {
       if (isAdmission && events.length > 0) this.#sessions.expect(waiter.command.node, now);
       this.#done(waiter, waiting.term === term ? outcome : null);
     }
-    this.#answerReads();
+    this.#reads.applied();
   }
 
   /** The node is no member any more: it is told while it is still let in. */
@@ -366,7 +361,7 @@ export class Manager {
       if (!this.#propose(command, null, now, { kind: "facts", node: from })) return;
       this.#introducing.set(from, underWay + 1);
     }
-    this.#sessions.open(from, session, now);
+    this.#sessions.open(from, session, reports, now);
     this.#revive(from, now);
     if (reports.length > 0) this.reported(from, session, 0, reports, now);
   }
@@ -376,9 +371,11 @@ export class Manager {
     if (record?.liveness !== "down") return;
     const holdMs = FLAP_HOLD_MS[record.downs] ?? FLAP_HOLD_MS.at(-1) ?? 0;
     if (this.#sessions.ageMs(node, now) >= holdMs) this.#judge(node, "ready", now);
+    else this.#sessions.hold(node);
   }
 
-  beat(from: NodeId, session: number, usage: Usage | null, seq: number, now: Millis): void {
+  beat(from: NodeId, beat: Extract<NodeMessage, { kind: "session-beat" }>, now: Millis): void {
+    const { session, usage, seq, lease } = beat;
     if (!this.#sessions.heard(from, session, now)) {
       this.#context.send(from, { kind: "session-refused", session, manager: null });
       return;
@@ -387,6 +384,7 @@ export class Manager {
     this.#revive(from, now);
     const index = this.#context.replica.raft.appliedIndex;
     this.#context.send(from, { kind: "session-beat-reply", session, index });
+    if (lease !== null) this.#reads.ask({ kind: "lease", from, session, lease });
   }
 
   reported(
@@ -397,6 +395,7 @@ export class Manager {
     now: Millis,
   ): void {
     if (!this.#sessions.heard(from, session, now)) return;
+    this.#sessions.reported(from, reports);
     const { state } = this.#context.replica;
     const news = reports.filter((report) => {
       const task = state.tasks.get(report.task);
@@ -447,9 +446,18 @@ export class Manager {
 
   #judge(node: NodeId, liveness: "ready" | "down", now: Millis): void {
     if (this.#judging.has(node)) return;
-    const command: Command = { kind: "node-liveness", node, liveness };
+    const claims = liveness === "ready" ? this.#claims(node) : [];
+    const command: Command = { kind: "node-liveness", node, liveness, claims };
     if (this.#propose(command, null, now, { kind: "liveness", node })) this.#judging.add(node);
     if (liveness === "down") this.#sessions.delete(node);
+  }
+
+  /** What was given up with the node, and runs there still. */
+  #claims(node: NodeId): readonly TaskId[] {
+    return this.#context.replica.state
+      .tasksOfNode(node)
+      .filter(({ id, state }) => state === "lost" && this.#sessions.isRunning(node, id))
+      .map(({ id }) => id);
   }
 
   /** Runs the scheduler when there may be work: one plan in flight, at most one pass in PASS_MS. */
@@ -458,8 +466,8 @@ export class Manager {
     if (!due || this.#planInFlight || now - this.#lastPassMs < PASS_MS) return;
     this.#lastPassMs = now;
     const { replica, settings } = this.#context;
-    const { brakePercent } = settings;
-    const { steps, more, wakeAtMs } = schedule(replica.state, now, PLAN_STEPS, brakePercent);
+    const caution = { brakePercent: settings.brakePercent, unseenSince: this.#context.unseenSince };
+    const { steps, more, wakeAtMs } = schedule(replica.state, now, PLAN_STEPS, caution);
     this.#stateChanged = more;
     this.#wakeAtMs = wakeAtMs;
     if (steps.length === 0) return;
@@ -480,7 +488,6 @@ export class Manager {
       if (waiter.kind === "request") this.#tryAgain(waiter.from, waiter.id, true);
     }
     this.#transfers.resign();
-    const reads = [...this.#unconfirmed.values(), ...this.#confirmed.map(({ read }) => read)];
-    for (const { from, id } of reads) this.#tryAgain(from, id, false);
+    this.#reads.resign();
   }
 }

@@ -73,7 +73,11 @@ export type NodeMessage =
       readonly usage: Usage | null;
       /** The last set that it has taken over. */
       readonly seq: number;
+      /** It runs what needs a lease: the number of this question for one. Null: it needs none. */
+      readonly lease: number | null;
     }
+  /** The lease that was asked for under that number, good for LEASE_MS from then on. */
+  | { readonly kind: "session-lease"; readonly session: number; readonly lease: number }
   /** `index`: the log index that the manager has applied. */
   | { readonly kind: "session-beat-reply"; readonly session: number; readonly index: number }
   | {
@@ -113,6 +117,21 @@ export interface SessionSet {
   /** Null: unchanged. */
   readonly members: MemberChange | null;
   readonly joinSecret: string;
+}
+
+/** What a worker says to the manager, and what that says to it: their session. */
+export type FromWorker = Extract<
+  NodeMessage,
+  { kind: "session-open" | "session-beat" | "session-reports" }
+>;
+export type FromManager = Exclude<Extract<NodeMessage, { session: number }>, FromWorker>;
+
+export function isFromWorker(m: NodeMessage): m is FromWorker {
+  return m.kind === "session-open" || m.kind === "session-beat" || m.kind === "session-reports";
+}
+
+export function isFromManager(m: NodeMessage): m is FromManager {
+  return m.kind.startsWith("session-") && !isFromWorker(m);
 }
 
 /** The log index that an outcome speaks of; 0: of none. */

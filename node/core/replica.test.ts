@@ -16,7 +16,7 @@ const IDENTITY: Identity = {
   peers: [],
   joinSecret: "c2VjcmV0",
 };
-const WORKER = { assignments: [], reports: [] };
+const WORKER = { assignments: [], reports: [], ending: [] };
 
 /** The log that founds the voters 1 to 3. */
 const FOUNDING: Entry = {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { LEASE_MS } from "../../state/lease.ts";
 import type { NodeId } from "../../state/ids.ts";
 import { taskId } from "../../state/ids.ts";
 import type { TaskReport } from "../../state/task.ts";
@@ -25,6 +26,7 @@ function report(task: string, state: TaskReport["state"] = "running"): TaskRepor
 class Worker {
   now = START;
   holders: readonly NodeId[] = [A, B, C];
+  needsLease = false;
   leader: NodeId | null = null;
   current: TaskReport[] = [];
   #sent: { to: NodeId; message: NodeMessage }[] = [];
@@ -48,7 +50,8 @@ class Worker {
 
   tick(afterMs = 100): void {
     this.now += afterMs;
-    this.client.tick(this.leader, this.holders, USAGE, this.now);
+    const said = { usage: USAGE, needsLease: this.needsLease };
+    this.client.tick(this.leader, this.holders, said, this.now);
   }
 
   /** The number of the session that was asked for last. */
@@ -245,7 +248,7 @@ describe("a session", () => {
     const session = worker.open();
     worker.tick();
     expect(worker.sent()).toEqual([
-      { to: A, message: { kind: "session-beat", session, usage: USAGE, seq: 10 } },
+      { to: A, message: { kind: "session-beat", session, usage: USAGE, seq: 10, lease: null } },
     ]);
     worker.tick(SESSION_BEAT_MS - 1);
     expect(worker.sent()).toEqual([]);
@@ -254,6 +257,26 @@ describe("a session", () => {
     worker.accept(session, 11, false);
     worker.tick();
     expect(worker.sent()).toMatchObject([{ message: { kind: "session-beat", seq: 11 } }]);
+  });
+
+  it("asks for a lease with each beat while something here needs one", () => {
+    const worker = new Worker();
+    const session = worker.open();
+    worker.needsLease = true;
+    worker.tick();
+    const askedAtMs = worker.now;
+    expect(worker.sent()).toMatchObject([{ message: { kind: "session-beat", lease: 1 } }]);
+    worker.tick(SESSION_BEAT_MS);
+    expect(worker.sent()).toMatchObject([{ message: { lease: 2 } }]);
+    // Whenever the answer comes, the lease counts from when it was asked for.
+    expect(worker.client.leased(A, session, 2)).toBe(askedAtMs + SESSION_BEAT_MS + LEASE_MS);
+    expect(worker.client.leased(A, session, 1)).toBe(askedAtMs + LEASE_MS);
+    expect(worker.client.leased(A, session, 3), "never asked for").toBeNull();
+    expect(worker.client.leased(B, session, 2), "not its manager").toBeNull();
+    expect(worker.client.leased(A, session - 1, 2), "of an earlier session").toBeNull();
+    worker.client.peerLost(A);
+    const next = worker.open();
+    expect(worker.client.leased(A, next, 2), "asked for in an earlier session").toBeNull();
   });
 
   it("is opened anew after silence, which any word of its manager ends", () => {

@@ -1,5 +1,6 @@
 import type { Usage } from "../../runtime/engine.ts";
 import type { Millis, NodeId, TaskId } from "../../state/ids.ts";
+import { LEASE_MS } from "../../state/lease.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import {
@@ -25,6 +26,9 @@ export interface SessionClientContext {
   readonly send: (to: NodeId, message: NodeMessage) => void;
 }
 
+/** One a second: more are older than a lease. */
+const LEASES_ASKED = 16;
+
 /** The batch that comes with the opening of a session. */
 const OPENING = 0;
 
@@ -47,6 +51,9 @@ export class SessionClient {
   readonly #unsent: Map<TaskId, TaskReport> = new Map();
   #inFlight: Batch | null = null;
   #batches = 0;
+  /** Questions for a lease in this session, the last ones, and when they left. */
+  readonly #leases: Map<number, Millis> = new Map();
+  #leaseCount = 0;
 
   constructor(context: SessionClientContext) {
     this.#context = context;
@@ -63,8 +70,13 @@ export class SessionClient {
     this.#flush(now);
   }
 
-  /** Keeps the session up. `leader`: who leads as far as Raft here knows; `holders`: whom else to ask. */
-  tick(leader: NodeId | null, holders: readonly NodeId[], usage: Usage | null, now: Millis): void {
+  /** Keeps the session up. `leader`: who leads as far as Raft here knows; `holders`: whom else to ask; `said`: what the beat says. */
+  tick(
+    leader: NodeId | null,
+    holders: readonly NodeId[],
+    said: { readonly usage: Usage | null; readonly needsLease: boolean },
+    now: Millis,
+  ): void {
     if (leader !== null && leader !== this.#manager) this.#open(leader, now);
     if (this.#state === "open" && now - this.#heardAtMs > SESSION_SILENT_MS) this.#state = "closed";
     const waited = now - this.#openedAtMs >= SESSION_OPEN_MS;
@@ -78,14 +90,30 @@ export class SessionClient {
       this.#context.send(this.#manager, {
         kind: "session-beat",
         session: this.#session,
-        usage,
+        usage: said.usage,
         seq: this.#seq,
+        lease: said.needsLease ? this.#askLease(now) : null,
       });
     }
     if (this.#inFlight !== null && now - this.#inFlight.sentAtMs >= REPORTS_RETRY_MS) {
       this.#restore();
     }
     this.#flush(now);
+  }
+
+  #askLease(now: Millis): number {
+    this.#leaseCount += 1;
+    this.#leases.set(this.#leaseCount, now);
+    const [oldest] = this.#leases.keys();
+    if (this.#leases.size > LEASES_ASKED && oldest !== undefined) this.#leases.delete(oldest);
+    return this.#leaseCount;
+  }
+
+  /** A lease is granted: until when; null: not in this session, or asked for too long ago. */
+  leased(from: NodeId, session: number, lease: number): Millis | null {
+    const askedAtMs = this.#leases.get(lease);
+    if (askedAtMs === undefined || !this.isCurrent(from, session)) return null;
+    return askedAtMs + LEASE_MS;
   }
 
   #nextHolder(holders: readonly NodeId[]): NodeId | null {
@@ -102,6 +130,7 @@ export class SessionClient {
     this.#state = "opening";
     this.#manager = manager;
     this.#seq = 0;
+    this.#leases.clear();
     this.#openedAtMs = now;
     const reports = this.#context.reports();
     // A manager that cannot propose them now (it is handing over, or overloaded) does not acknowledge them.

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { present } from "../../lib/assert.ts";
+import { taskId } from "../../state/ids.ts";
 import type { NodeId } from "../../state/ids.ts";
-import { idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
+import { idOf, serviceSpec, taskReport, TestCluster } from "../../test/fixtures/cluster.ts";
 import { MEMBERS_MS, SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
 import type { Member, MemberChange, SessionSet } from "./message.ts";
 import { SessionTable } from "./sessions.ts";
@@ -32,7 +34,7 @@ describe("when a node is taken for down", () => {
 
   it("when its session was silent for too long", () => {
     const table = sessions();
-    table.open(A, 1, START + 10_000);
+    table.open(A, 1, [], START + 10_000);
     expect(downAt(table, A, null)).toBe(START + 10_000 + SESSION_SILENT_MS);
     expect(table.heard(A, 1, START + 12_000)).toBe(true);
     expect(downAt(table, A, null)).toBe(START + 12_000 + SESSION_SILENT_MS);
@@ -40,7 +42,7 @@ describe("when a node is taken for down", () => {
 
   it("soon after its stream broke, counted from the first break, unless it speaks again", () => {
     const table = sessions();
-    table.open(A, 1, START);
+    table.open(A, 1, [], START);
     table.peerLost(A, START + 1000);
     table.peerLost(A, START + 2000);
     expect(downAt(table, A, null)).toBe(START + 1000 + SESSION_BROKEN_MS);
@@ -50,13 +52,13 @@ describe("when a node is taken for down", () => {
 
   it("never from what was known before its session: an open is a sign of life", () => {
     const table = sessions();
-    table.open(A, 1, START + 50);
+    table.open(A, 1, [], START + 50);
     expect(downAt(table, A, START - 60_000)).toBe(START + 50 + SESSION_SILENT_MS);
   });
 
   it("after its grace, when it was admitted while this manager led", () => {
     const table = sessions();
-    table.open(A, 1, START);
+    table.open(A, 1, [], START);
     table.peerLost(A, START + 100);
     table.expect(A, START + 60_000);
     expect(table.has(A)).toBe(false);
@@ -68,8 +70,8 @@ describe("when a node is taken for down", () => {
 describe("a manager that stood still", () => {
   it("blames nobody for that time", () => {
     const table = sessions();
-    table.open(A, 1, START);
-    table.open(idOf("b"), 1, START);
+    table.open(A, 1, [], START);
+    table.open(idOf("b"), 1, [], START);
     table.peerLost(idOf("b"), START + 100);
     table.forgive(7000, START + 7200);
     expect(downAt(table, A, null)).toBe(START + 7000 + SESSION_SILENT_MS);
@@ -87,7 +89,7 @@ describe("a manager that stood still", () => {
   it("credits nobody beyond now: what waited for it may have been read before the clock", () => {
     const table = sessions();
     const [b, c] = [idOf("b"), idOf("c")];
-    for (const node of [A, b]) table.open(node, 1, START);
+    for (const node of [A, b]) table.open(node, 1, [], START);
     table.heard(A, 1, START + 60_000);
     table.peerLost(b, START + 60_000);
     table.expect(c, START + 60_000);
@@ -102,7 +104,7 @@ describe("sessions", () => {
   it("are known by their number: another's beat must open first", () => {
     const table = sessions();
     expect(table.heard(A, 1, START)).toBe(false);
-    table.open(A, 5, START);
+    table.open(A, 5, [], START);
     expect(table.heard(A, 4, START + 1)).toBe(false);
     expect(table.heard(A, 6, START + 1)).toBe(false);
     expect(downAt(table, A, null)).toBe(START + SESSION_SILENT_MS);
@@ -110,10 +112,10 @@ describe("sessions", () => {
 
   it("are replaced by later ones only", () => {
     const table = sessions();
-    table.open(A, 5, START);
-    table.open(A, 4, START + 1);
+    table.open(A, 5, [], START);
+    table.open(A, 4, [], START + 1);
     expect(table.heard(A, 5, START + 2)).toBe(true);
-    table.open(A, 6, START + 3);
+    table.open(A, 6, [], START + 3);
     expect(table.heard(A, 5, START + 4)).toBe(false);
     expect(table.heard(A, 6, START + 4)).toBe(true);
   });
@@ -121,11 +123,11 @@ describe("sessions", () => {
   it("keep the newest usage, with its time, through a new session", () => {
     const table = sessions();
     expect(table.usage(A)).toBeNull();
-    table.open(A, 1, START);
+    table.open(A, 1, [], START);
     table.beat(A, USAGE, 0, START + 10);
     table.beat(A, null, 0, START + 20);
     expect(table.usage(A)).toEqual({ usage: USAGE, atMs: START + 10 });
-    table.open(A, 2, START + 30);
+    table.open(A, 2, [], START + 30);
     expect(table.usage(A)).toEqual({ usage: USAGE, atMs: START + 10 });
     table.delete(A);
     expect(table.usage(A)).toBeNull();
@@ -156,7 +158,7 @@ class Manager {
     this.cluster.admit("a");
     this.cluster.put("web", serviceSpec("front"));
     this.cluster.settle();
-    this.table.open(A, 1, this.now);
+    this.table.open(A, 1, [], this.now);
   }
 
   get task(): string {
@@ -190,6 +192,61 @@ class Manager {
     this.table.touch(A);
   }
 }
+
+describe("a session of a node that was taken for down", () => {
+  it("is told nothing before what it runs has been decided on, and then all of it", () => {
+    const manager = new Manager();
+    manager.beat(manager.due().seq);
+    manager.cluster.liveness("a", "down");
+    manager.table.touch(A);
+    expect(manager.set()).toBeNull();
+    manager.cluster.liveness("a", "ready");
+    manager.table.touch(A);
+    expect(manager.set()).toMatchObject({ full: false, remove: [manager.task] });
+  });
+
+  it("unless it is held back for coming and going", () => {
+    const manager = new Manager();
+    manager.cluster.liveness("a", "down");
+    manager.table.hold(A);
+    expect(manager.set()).toMatchObject({ full: true, upsert: [] });
+  });
+
+  it("says what runs there, until it is told to end that", () => {
+    const manager = new Manager();
+    const task = taskId(manager.task);
+    const other = taskId("zz-0");
+    expect(manager.table.isRunning(A, task)).toBe(false);
+    manager.table.reported(A, [taskReport(task, "running"), taskReport(other, "running")]);
+    expect([task, other].map((id) => manager.table.isRunning(A, id))).toEqual([true, true]);
+    manager.due();
+    expect([task, other].map((id) => manager.table.isRunning(A, id))).toEqual([true, false]);
+    manager.table.reported(A, [taskReport(task, "failed")]);
+    expect(manager.table.isRunning(A, task)).toBe(false);
+  });
+
+  it("is settled once it has acknowledged a set of after the node's last turn", () => {
+    const manager = new Manager();
+    const isSettled = (): boolean =>
+      manager.table.isSettled(present(manager.cluster.state.nodes.get(A), "it was admitted"));
+    expect(isSettled()).toBe(false);
+    const { seq } = manager.due();
+    expect(isSettled(), "it was sent").toBe(false);
+    manager.beat(seq);
+    expect(isSettled()).toBe(true);
+    manager.cluster.liveness("a", "down");
+    manager.cluster.liveness("a", "ready");
+    expect(isSettled(), "the node has had a turn since").toBe(false);
+    // Also where nothing else is to be said.
+    const next = manager.due();
+    manager.beat(next.seq - 1);
+    expect(isSettled()).toBe(false);
+    manager.beat(next.seq);
+    expect(isSettled()).toBe(true);
+    manager.table.open(A, 2, [], manager.now);
+    expect(isSettled(), "another session").toBe(false);
+  });
+});
 
 describe("the sets of a session", () => {
   it("begin with all: tasks, members and the secret, once", () => {
@@ -296,7 +353,7 @@ describe("the sets of a session", () => {
     manager.beat(seq);
     manager.stop();
     expect(manager.due().seq).toBe(seq + 1);
-    manager.table.open(A, 1, manager.now);
+    manager.table.open(A, 1, [], manager.now);
     expect(manager.set()).toMatchObject({ seq: seq + 2, full: true });
     // What was acknowledged of the session's first life counts for nothing.
     manager.beat(seq + 1);
@@ -314,7 +371,7 @@ describe("the sets of a session", () => {
 
   it("wait until the state knows the node", () => {
     const manager = new Manager();
-    manager.table.open(idOf("b"), 1, manager.now);
+    manager.table.open(idOf("b"), 1, [], manager.now);
     manager.due();
     manager.cluster.admit("b");
     const due = manager.table.sets(

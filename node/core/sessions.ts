@@ -1,6 +1,8 @@
 import type { Usage } from "../../runtime/engine.ts";
 import type { ClusterState } from "../../state/cluster.ts";
-import type { Millis, NodeId } from "../../state/ids.ts";
+import type { Millis, NodeId, TaskId } from "../../state/ids.ts";
+import type { NodeRecord } from "../../state/node-record.ts";
+import type { TaskReport } from "../../state/task.ts";
 import type { Told } from "./assignments.ts";
 import { assignmentChange } from "./assignments.ts";
 import { MEMBERS_MS, SESSION_BEAT_MS } from "./defaults.ts";
@@ -30,6 +32,12 @@ interface Session {
   membersStamp: number;
   /** When it was told of members last. */
   membersAtMs: Millis;
+  /** What runs there: as it says, and as far as it was not told otherwise. */
+  readonly running: Set<TaskId>;
+  /** The first set that was made after its node was last taken for down or ready (at that log index). */
+  settled: { readonly livenessIndex: number; readonly seq: number } | null;
+  /** It is told what to do although its node is taken for down. */
+  isHeld: boolean;
 }
 
 function wholeOf(list: readonly Member[]): MemberChange {
@@ -57,7 +65,7 @@ export class SessionTable {
   }
 
   /** A worker opens a session; an older one of the same node ends. The full set is due at once. */
-  open(node: NodeId, session: number, now: Millis): void {
+  open(node: NodeId, session: number, reports: readonly TaskReport[], now: Millis): void {
     if (this.isPast(node, session)) return;
     const known = this.#sessions.get(node);
     this.#expected.delete(node);
@@ -76,7 +84,38 @@ export class SessionTable {
       dirty: true,
       membersStamp: -1,
       membersAtMs: 0,
+      running: new Set(),
+      settled: null,
+      isHeld: false,
     });
+    this.reported(node, reports);
+  }
+
+  /** Its worker says so of tasks. */
+  reported(node: NodeId, reports: readonly TaskReport[]): void {
+    const running = this.#sessions.get(node)?.running;
+    for (const { task, state } of reports) {
+      if (state === "running") running?.add(task);
+      else running?.delete(task);
+    }
+  }
+
+  /** Whether the task runs there, as its worker says, which was not told to stop it. */
+  isRunning(node: NodeId, task: TaskId): boolean {
+    return this.#sessions.get(node)?.running.has(task) === true;
+  }
+
+  /** Its node is taken for down and stays so for a while: what was given up with it is not waited for. */
+  hold(node: NodeId): void {
+    const known = this.#sessions.get(node);
+    if (known !== undefined) known.isHeld = true;
+  }
+
+  /** Whether the node knows what was decided of its tasks when it was last taken for down or ready. */
+  isSettled({ id, livenessIndex }: Pick<NodeRecord, "id" | "livenessIndex">): boolean {
+    const known = this.#sessions.get(id);
+    if (known === undefined || known.settled?.livenessIndex !== livenessIndex) return false;
+    return known.ackedSeq >= known.settled.seq;
   }
 
   /** Whether that is a late message of an earlier session. A lower number after a break is a node whose clock was set back. */
@@ -188,9 +227,12 @@ export class SessionTable {
     const isNew = session.membersStamp !== members.stamp;
     // Many that join at once share a set.
     const newMembers = isNew && now - session.membersAtMs >= MEMBERS_MS;
-    if (!session.dirty && !newMembers) return null;
     const record = state.nodes.get(session.node);
     if (record === undefined) return null;
+    // What runs there may be taken back: it is not told to end that before it is known.
+    if (record.liveness === "down" && !session.isHeld) return null;
+    const isUnsettled = session.settled?.livenessIndex !== record.livenessIndex;
+    if (!session.dirty && !newMembers && !isUnsettled) return null;
     const full = session.ackedSeq < session.firstSeq;
     if (full) session.told = new Map();
     const change =
@@ -198,8 +240,12 @@ export class SessionTable {
         ? assignmentChange(session.told, record, state.tasksOfNode(session.node))
         : null;
     session.dirty = false;
-    if (change === null && !full && !newMembers) return null;
+    if (change === null && !full && !newMembers && !isUnsettled) return null;
     session.seq = Math.max(session.seq + 1, session.firstSeq);
+    if (isUnsettled) {
+      session.settled = { livenessIndex: record.livenessIndex, seq: session.seq };
+    }
+    for (const task of session.running) if (!session.told.has(task)) session.running.delete(task);
     session.sentAtMs = now;
     const told = full || newMembers;
     const known = told && !full ? members.since(session.membersStamp) : null;

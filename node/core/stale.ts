@@ -1,6 +1,6 @@
 import { fault } from "../../lib/errors.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
-import type { NodeConfig } from "../node.ts";
+import type { NodeConfig } from "./node-config.ts";
 import type { Digests } from "./digests.ts";
 import { logView } from "./log-view.ts";
 import type { Replica } from "./replica.ts";

@@ -31,6 +31,7 @@ const WORKER: WorkerMemory = {
       task: taskId("1a-0"),
       desired: "running",
       stopGraceMs: 10_000,
+      leased: false,
       restart: { condition: "any", delayMs: 1000, maxAttempts: null, windowMs: 5000 },
       container: {
         task: taskId("1a-0"),
@@ -50,6 +51,7 @@ const WORKER: WorkerMemory = {
     },
   ],
   reports: [],
+  ending: [],
 };
 
 function append(first: number, count: number, term: number): DiskWrite {

@@ -4,6 +4,7 @@ import type { Host } from "./host.ts";
 import { loseMost } from "./mass-loss.ts";
 import { expectDown, expectReady } from "./missing.ts";
 import type { Drill } from "./options.ts";
+import { comeBack, loseLeased } from "./partition-drills.ts";
 import type { Registers } from "./registers.ts";
 import { strand } from "./strand.ts";
 import { Violation } from "./violation.ts";
@@ -47,7 +48,7 @@ export class Drills {
     this.#begin(drill, manager, voter);
     world.network.mend();
     manager.stalledUntilMs = 0;
-    manager.resume();
+    for (const host of world.hosts.values()) host.resume();
     world.restartAll();
   }
 
@@ -94,7 +95,7 @@ export class Drills {
         this.#stays(drill, manager);
         return;
       case "the manager hands over to a voter that is away":
-        this.#isolate(voter);
+        world.isolate(voter);
         manager.request({ kind: "transfer", node: voter.id }, CALM_MS, () => {});
         world.until(world.queue.nowMs + 200);
         this.#goesOn(drill, [manager], [manager, ...others]);
@@ -115,11 +116,11 @@ export class Drills {
         expectDown(world, drill, voter.id);
         return;
       case "a node falls silent":
-        this.#isolate(voter);
+        world.isolate(voter);
         expectDown(world, drill, voter.id);
         return;
       case "the manager's node falls silent":
-        this.#isolate(manager);
+        world.isolate(manager);
         expectDown(world, drill, manager.id);
         return;
       case "a node and the manager are apart for a while":
@@ -130,21 +131,24 @@ export class Drills {
       case "most nodes fall":
         loseMost(world, this.#prng, manager);
         return;
+      case "a node with leased tasks is cut off":
+        loseLeased(world, this.#prng, "cut off");
+        return;
+      case "a node with leased tasks stands still":
+        loseLeased(world, this.#prng, "standing still");
+        return;
+      case "a node with leased tasks falls":
+        loseLeased(world, this.#prng, "down");
+        return;
+      case "a node is cut off and comes back":
+        comeBack(world, this.#prng);
+        return;
       case "the manager falls with entries that one slow disk alone has": {
         const ask = (): void => this.#ask([manager]);
         if (strand(world, this.#prng, manager, ask, () => true))
           this.#goesOn(drill, others, others);
         return;
       }
-    }
-  }
-
-  #isolate({ id }: Host): void {
-    const { network, hosts } = this.#world;
-    for (const other of hosts.values()) {
-      if (other.id === id) continue;
-      network.cut(id, other.id);
-      network.cut(other.id, id);
     }
   }
 

@@ -16,6 +16,7 @@ import type { SnapshotId, SnapshotMeta } from "../../consensus/snapshot.ts";
 import type { NodeId } from "../../state/ids.ts";
 import type { NodeFacts } from "../../state/node-record.ts";
 import { SimDisk, type SimSnapshot, restored } from "./disk.ts";
+import { SimKeeper } from "./keeper.ts";
 import type { EventQueue } from "./event-queue.ts";
 import type { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
@@ -31,6 +32,7 @@ export interface HostWorld {
   readonly options: SimOptions;
   readonly hosts: ReadonlyMap<NodeId, Host>;
   faultsOn: boolean;
+  count(name: string): void;
   /** Before a message leaves: what it promises must be durable. */
   sending(from: Host, effect: Extract<Effect, { kind: "send" }>): void;
   /** The node cannot go on. */
@@ -52,6 +54,14 @@ export class Host {
   readonly #clockOffsetMs: number;
   node: Node | null = null;
   engine: MemoryEngine | null = null;
+  /** Of the node that ran last: whoever is not that node can use it still. */
+  #lastEngine: MemoryEngine | null = null;
+  readonly #keeper: SimKeeper = new SimKeeper({
+    now: () => this.now(),
+    after: (delayMs, run) => this.#world.queue.after(delayMs, run),
+    engine: () => this.#lastEngine,
+    ended: () => this.#world.count("ended by its keeper"),
+  });
   /** Counts lives: what was asked in an earlier one is not answered in this. */
   life = 0;
   isPaused = false;
@@ -111,6 +121,7 @@ export class Host {
       logBounds: this.#drawBounds(),
       replaceAfterMs: this.#world.options.replaceAfterMs,
       brakePercent: BRAKE_PERCENT,
+      leaseUntilMs: this.#keeper.untilMs,
     };
     this.node = new Node(config, image, this.disk.readState(), this.#prng.fork(), this.now());
     this.#isFetching = false;
@@ -124,6 +135,7 @@ export class Host {
       after: (delayMs, run) => this.#world.queue.after(delayMs, run),
       fate: () => this.#fate(),
     });
+    this.#lastEngine = this.engine;
     this.engine.watch((status) => this.deliver({ kind: "container", status }));
     this.engine.list((outcome) => {
       if (outcome.kind === "listed") {
@@ -260,6 +272,9 @@ export class Host {
         });
         return;
       }
+      case "lease":
+        this.#keeper.take(effect);
+        return;
       case "members":
         this.#learn(effect.members, effect.connect);
         return;

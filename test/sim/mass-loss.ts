@@ -95,6 +95,7 @@ function jobPut(replicas: number): UserCommand {
     restart: { condition: "any", delayMs: 500, maxAttempts: null, windowMs: 5_000 },
     constraints: [],
     stopGraceMs: 1_000,
+    partition: "at-least-one",
   } as const;
   return { kind: "job-put", spec: { name: JOB, services: [service] }, ifVersion: null };
 }

@@ -46,6 +46,8 @@ export interface SimOptions {
    * others: the one may still send what another has only a snapshot of.
    */
   readonly fetchMs: number;
+  /** A job among the users' whose tasks must never run twice. */
+  readonly hasOnce: boolean;
   /** Moments that chance brings about too seldom: `rare-faults.ts`. */
   readonly rareEveryMs: number | null;
 }
@@ -68,6 +70,10 @@ export const DRILLS = [
   "the manager's node falls silent",
   "a node and the manager are apart for a while",
   "most nodes fall",
+  "a node with leased tasks is cut off",
+  "a node with leased tasks stands still",
+  "a node with leased tasks falls",
+  "a node is cut off and comes back",
 ] as const;
 
 /** Messages that take this long or longer are far from a network that orch is made for. */
@@ -145,6 +151,7 @@ export function drawOptions(seed: number): SimOptions {
     requestEveryMs: prng.pick([15, 60, 250, 1_000]),
     fetchMs: rate(150, 5_000),
     rareEveryMs: maybe(300, 1_000, 5_000),
+    hasOnce: prng.chance(600),
   };
   return options.rareEveryMs === null ? options : slowDown(prng, options);
 }

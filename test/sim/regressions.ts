@@ -16,6 +16,7 @@ const CALM = {
   transferEveryMs: null,
   leaderEveryMs: null,
   rareEveryMs: null,
+  hasOnce: false,
   mixedLevels: false,
   replaceAfterMs: REPLACE_AFTER_MS,
   logBounds: LOG_BOUNDS,

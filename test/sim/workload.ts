@@ -7,6 +7,9 @@ import { Violation } from "./violation.ts";
 
 const JOBS = ["alpha", "beta", "gamma", "fixed"] as const;
 
+/** Its tasks must never run twice. */
+export const ONCE = "once";
+
 export interface Ask {
   readonly request: Request;
   readonly done: (response: Response) => void;
@@ -22,6 +25,7 @@ interface Written {
 export class Workload {
   readonly #prng: Prng;
   readonly #mayRemove: () => boolean;
+  readonly #jobs: readonly string[];
   readonly #writes: Written[] = [];
   /** The highest version of each job that some user was told of. */
   readonly #floor: Map<string, number> = new Map();
@@ -34,9 +38,10 @@ export class Workload {
   reads = 0;
 
   /** `mayRemove`: configs are numbered from above any that was removed; who counts from 1 comes first. */
-  constructor(prng: Prng, mayRemove: () => boolean) {
+  constructor(prng: Prng, mayRemove: () => boolean, hasOnce: boolean) {
     this.#prng = prng;
     this.#mayRemove = mayRemove;
+    this.#jobs = hasOnce ? [...JOBS, ONCE] : JOBS;
   }
 
   /** The next thing a user does. */
@@ -45,7 +50,7 @@ export class Workload {
     const unsettled = prng.chance(300) ? this.#unsettled.shift() : undefined;
     if (unsettled !== undefined) return this.#ask(unsettled.request, unsettled.written);
     const roll = prng.below(100);
-    const job = prng.pick(JOBS);
+    const job = prng.pick(this.#jobs);
     if (roll < 40) return this.#read(job);
     if (roll < 45 && this.#mayRemove()) return this.#scratch();
     if (roll < 50) return this.#write(job, { kind: "job-stop", job, service: null });
@@ -142,6 +147,7 @@ function numberAt(body: unknown, name: string): number {
 
 function jobSpec(prng: Prng, name: string): JobSpec {
   if (name === "fixed") return fixedPort(prng);
+  if (name === ONCE) return once(prng);
   const crashing = prng.chance(200);
   return {
     name,
@@ -168,6 +174,7 @@ function jobSpec(prng: Prng, name: string): JobSpec {
         },
         constraints: [],
         stopGraceMs: 1_000,
+        partition: "at-least-one",
       },
     ],
   };
@@ -189,6 +196,24 @@ function fixedPort(prng: Prng): JobSpec {
       replicas: 1,
       restart: { ...service.restart, maxAttempts: 2 },
       stopGraceMs: 3_000,
+    })),
+  };
+}
+
+/** Some end as soon as they are told to, others when they are killed, and some by themselves. */
+function once(prng: Prng): JobSpec {
+  const { services } = jobSpec(prng, "other");
+  const command = prng.pick([["run"], ["stubborn"], ["exit", "1", "after", "3000"]]);
+  const stopGraceMs = prng.pick([0, 1_000, 3_000]);
+  return {
+    name: ONCE,
+    services: services.map((service) => ({
+      ...service,
+      image: "sim",
+      command,
+      replicas: prng.between(0, 3),
+      stopGraceMs,
+      partition: "at-most-one",
     })),
   };
 }

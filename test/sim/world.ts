@@ -17,6 +17,7 @@ import { NO_WRITE } from "../../node/storage.ts";
 import { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
 import { convergence } from "./convergence.ts";
+import { checkOnce } from "./once.ts";
 import { Registers } from "./registers.ts";
 import { Violation } from "./violation.ts";
 import { Workload } from "./workload.ts";
@@ -66,7 +67,11 @@ export class World implements HostWorld {
     this.#prng = new Prng(options.seed ^ 0x5eed);
     this.network = new SimNetwork(this.#prng.fork(), options);
     this.#checkers = new Checkers(this.hosts, this.#lost);
-    this.#workload = new Workload(this.#prng.fork(), () => this.#registers.areMade);
+    this.#workload = new Workload(
+      this.#prng.fork(),
+      () => this.#registers.areMade,
+      options.hasOnce,
+    );
     this.#registers = new Registers(this.#prng.fork(), options.repeatPerMille === 0);
     this.#storm = new Faults(this, this.#prng.fork());
     this.#rare = new RareFaults(this, new Prng(options.seed ^ 0x7a7e), this.#storm);
@@ -109,6 +114,7 @@ export class World implements HostWorld {
     this.#events += events.length;
     for (const event of events) this.#note(host.id, event, effects);
     this.#checkers.handled(host, events, effects);
+    if (events.some(({ kind }) => kind === "tick" || kind === "container")) checkOnce(this.hosts);
     if (!this.faultsOn) return;
     this.#storm.watch(host);
     this.#rare.watch(host);
@@ -224,6 +230,15 @@ export class World implements HostWorld {
     this.#lost.push(host.disk);
     host.wipe();
     this.queue.after(this.#prng.between(50, 3_000), () => this.#join(host, 0));
+  }
+
+  /** Nobody hears it, and it hears nobody. */
+  isolate({ id }: Host): void {
+    for (const other of this.hosts.values()) {
+      if (other.id === id) continue;
+      this.network.cut(id, other.id);
+      this.network.cut(other.id, id);
+    }
   }
 
   /** A node ends itself: it was removed, or is too old for the cluster and is upgraded. */

@@ -1,0 +1,151 @@
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync } from "node:fs";
+import { extname } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { fault, OrchError } from "../../lib/errors.ts";
+import { isAlive, type Leader, signalGroup } from "../../runtime/process-shim.ts";
+import type { LeaseGuard } from "../../runtime/worker-lease.ts";
+import type { Millis, TaskId } from "../../state/ids.ts";
+import { type LeaseNote, pidPath, readNote, uptimeMs, writeNote } from "./file.ts";
+
+/** How long a keeper may take to start: far more than a loaded machine needs. */
+const START_MS = 20_000;
+const LOOK_MS = 20;
+
+const leaderShape = z.object({
+  pid: z.number(),
+  boot: z.string().nullable(),
+  startTicks: z.string().nullable(),
+});
+
+export interface KeepingOptions {
+  /** Of the node's runtime, in its data folder. */
+  readonly folder: string;
+  readonly docker: LeaseNote["docker"];
+  /** The node's own clock. */
+  readonly now: () => Millis;
+  readonly log: (line: string) => void;
+}
+
+/**
+ * The node's side of its keeper: notes the lease and what runs under it, and has a keeper run while there is anything. A keeper is a
+ * process of its own (main.ts), since only such a one can end tasks when the node's own process is killed or stopped. An earlier process of the node
+ * may have left one: it is taken over.
+ */
+export class Keeping {
+  readonly #options: KeepingOptions;
+  #guard: LeaseGuard = { untilMs: 0, tasks: [] };
+  #written: Promise<void> = Promise.resolve();
+  #isWriting = false;
+  #starting: Promise<void> | null = null;
+
+  constructor(options: KeepingOptions) {
+    this.#options = options;
+  }
+
+  /** The end of the lease that an earlier process of the node noted, on this one's clock; 0: it held none. */
+  leaseUntilMs(): Millis {
+    const note = readNote(this.#options.folder);
+    if (note === null) return 0;
+    return Math.max(0, this.#options.now() + note.untilMs - uptimeMs());
+  }
+
+  /** The lease or what runs under it has changed. */
+  hold(guard: LeaseGuard): void {
+    this.#guard = guard;
+    if (!this.#isWriting) {
+      this.#isWriting = true;
+      this.#written = this.#write().finally(() => (this.#isWriting = false));
+      this.#written.catch((error: unknown) => this.#failed(error));
+    }
+    if (guard.tasks.length > 0) void this.#run().catch((error: unknown) => this.#failed(error));
+  }
+
+  /** Whether the task has to end with the lease. */
+  guards(task: TaskId): boolean {
+    return this.#guard.tasks.some((leased) => leased.task === task);
+  }
+
+  /** Resolves when a keeper runs that knows all that `hold` was told before. Throws OrchError engine-unavailable. */
+  async ready(): Promise<void> {
+    try {
+      await Promise.all([this.#written, this.#run()]);
+    } catch (error) {
+      throw unavailable(textOf(error), error);
+    }
+  }
+
+  /** Nothing is to be kept any more, and the folder may go. */
+  end(): void {
+    const leader = this.#keeper();
+    if (leader !== null) signalGroup(leader, "SIGKILL");
+  }
+
+  /** Goes on until what is noted is the newest. */
+  async #write(): Promise<void> {
+    let guard: LeaseGuard | null = null;
+    while (guard !== this.#guard) {
+      guard = this.#guard;
+      const { folder, docker, now } = this.#options;
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const untilMs = uptimeMs() + guard.untilMs - now();
+      await writeNote(folder, { untilMs, tasks: guard.tasks, docker });
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#options.log(`the keeper of leased tasks: ${textOf(error)}`);
+  }
+
+  #run(): Promise<void> {
+    this.#starting ??= this.#start().finally(() => (this.#starting = null));
+    return this.#starting;
+  }
+
+  async #start(): Promise<void> {
+    if (this.#isRunning()) return;
+    const program = fileURLToPath(new URL(`main${extname(import.meta.filename)}`, import.meta.url));
+    const child = spawn(process.execPath, [program, this.#options.folder], {
+      detached: true,
+      stdio: "ignore",
+      cwd: "/",
+    });
+    child.unref();
+    let failure: unknown = null;
+    child.on("error", (error) => (failure = error));
+    const untilMs = performance.now() + START_MS;
+    while (!this.#isRunning()) {
+      if (failure !== null) throw failure;
+      if (child.exitCode !== null) throw new Error(`it ended with code ${child.exitCode}`);
+      if (performance.now() > untilMs) throw new Error(`it has not started after ${START_MS} ms`);
+      await delay(LOOK_MS);
+    }
+  }
+
+  #isRunning(): boolean {
+    return this.#keeper() !== null;
+  }
+
+  /** The keeper that runs; null: none does. */
+  #keeper(): Leader | null {
+    try {
+      const text = readFileSync(pidPath(this.#options.folder), "utf8");
+      const leader = leaderShape.parse(JSON.parse(text));
+      return isAlive(leader) ? leader : null;
+    } catch {
+      return null;
+    }
+  }
+}
+
+function unavailable(reason: string, cause: unknown): OrchError {
+  const message = `This node cannot see to it that the task ends with its lease: ${reason}.`;
+  const hint = "Look for a full or read-only disk, and at the machine's load; orch tries again.";
+  return new OrchError(fault("engine-unavailable", message, hint), cause);
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

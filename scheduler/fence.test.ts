@@ -1,0 +1,102 @@
+import { describe, expect, it } from "vitest";
+import { fenceMs, LEASE_MS } from "../state/lease.ts";
+import { serviceSpec, TestCluster } from "../test/fixtures/cluster.ts";
+import { schedule } from "./schedule.ts";
+
+const GRACE_MS = 10_000;
+const FENCE_MS = fenceMs(GRACE_MS);
+
+/** Its one task was on a node that went down just now. */
+function lost(): TestCluster {
+  const cluster = new TestCluster();
+  cluster.admit("a");
+  cluster.put("j", serviceSpec("s", { partition: "at-most-one", stopGraceMs: GRACE_MS }));
+  cluster.settle();
+  cluster.admit("b");
+  cluster.liveness("a", "down");
+  cluster.unseenSinceMs = cluster.now;
+  return cluster;
+}
+
+describe("the slot of a leased task that is not seen any more", () => {
+  it("gets its next one when lease, grace and a margin are over, and says so meanwhile", () => {
+    expect(FENCE_MS).toBeGreaterThan(1.1 * (LEASE_MS + GRACE_MS) + 2_000);
+    const cluster = lost();
+    const { id } = cluster.task("j", "s", 1);
+    cluster.pass();
+    const waiting = cluster.task("j", "s", 1);
+    expect(waiting).toMatchObject({ state: "pending" });
+    expect(waiting.message).toBe(
+      `held back for at most 27 s: ${id} was on a and has until then to end (partition: at-most-one)`,
+    );
+    cluster.now += FENCE_MS - 1;
+    const { steps, wakeAtMs } = schedule(cluster.state, cluster.now, 10, cluster.caution);
+    expect({ steps, wakeAtMs }).toEqual({ steps: [], wakeAtMs: cluster.now + 1 });
+    cluster.now += 1;
+    cluster.settle();
+    expect(cluster.task("j", "s", 1)).toMatchObject({ state: "running", id: waiting.id });
+  });
+
+  it("waits also when its node was removed, or is back without it", () => {
+    for (const back of [false, true]) {
+      const cluster = lost();
+      if (back) cluster.liveness("a", "ready");
+      else
+        cluster.apply({
+          kind: "node-remove",
+          node: cluster.task("j", "s", 1).node ?? never(),
+          force: true,
+        });
+      cluster.settle();
+      expect(cluster.task("j", "s", 1).state, `${back}`).toBe("pending");
+      cluster.now += FENCE_MS;
+      cluster.settle();
+      expect(cluster.task("j", "s", 1).state).toBe("running");
+    }
+  });
+
+  it("is not forgotten as long as it holds others back, whatever the job becomes", () => {
+    const cluster = lost();
+    for (let i = 2; i < 8; i++) {
+      const image = `nginx:${i}`;
+      cluster.put(
+        "j",
+        serviceSpec("s", { partition: "at-most-one", stopGraceMs: GRACE_MS, image }),
+      );
+      cluster.settle();
+    }
+    cluster.liveness("a", "ready");
+    cluster.settle();
+    expect(cluster.live("j").map(({ state }) => state)).toEqual(["pending"]);
+    cluster.now += FENCE_MS;
+    cluster.settle();
+    expect(cluster.live("j").map(({ state }) => state)).toEqual(["running"]);
+  });
+
+  it("does not wait once its service may run twice", () => {
+    const cluster = lost();
+    cluster.put("j", serviceSpec("s", { stopGraceMs: GRACE_MS }));
+    cluster.settle();
+    expect(cluster.task("j", "s", 1).state).toBe("running");
+  });
+
+  it("waits for the node where the lost task has no lease, since nobody ends it there", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    cluster.put("j", serviceSpec("s"));
+    cluster.settle();
+    cluster.admit("b");
+    cluster.liveness("a", "down");
+    cluster.put("j", serviceSpec("s", { partition: "at-most-one" }));
+    cluster.now += 10 * FENCE_MS;
+    cluster.settle();
+    expect(cluster.task("j", "s", 1).message).toContain("remove the node or bring it back");
+    cluster.liveness("a", "ready");
+    cluster.settle();
+    expect(cluster.task("j", "s", 1).state).toBe("running");
+  });
+});
+
+function never(): never {
+  throw new Error("it was placed");
+}
