@@ -34,17 +34,6 @@ describe("leases", () => {
     ifVersion: null,
   };
 
-  /** A lease is sent to one of these from now on. */
-  function isGranted(world: World, nodes: readonly Machine[]): boolean {
-    const before = world.sent.length;
-    world.pass(3 * SESSION_BEAT_MS);
-    return world.sent
-      .slice(before)
-      .some(
-        ({ to, message }) => message.kind === "session-lease" && nodes.some(({ id }) => id === to),
-      );
-  }
-
   it("go to nodes that run what needs one, and to no others", () => {
     const { world, a, b, c } = three();
     a.write(PUT, "put");
@@ -73,4 +62,15 @@ describe("leases", () => {
 /** The tasks that run, as that node knows. */
 function running({ node }: Machine): readonly unknown[] {
   return [...node.replica.state.tasks.values()].filter(({ state }) => state === "running");
+}
+
+/** A lease is sent to one of these from now on. */
+function isGranted(world: World, nodes: readonly Machine[]): boolean {
+  const before = world.sent.length;
+  world.pass(3 * SESSION_BEAT_MS);
+  return world.sent
+    .slice(before)
+    .some(
+      ({ to, message }) => message.kind === "session-lease" && nodes.some(({ id }) => id === to),
+    );
 }
