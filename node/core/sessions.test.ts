@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { NodeId } from "../../state/ids.ts";
-import { idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
+import { idOf, serviceSpec, TestCluster, USAGE } from "../../test/fixtures/cluster.ts";
 import { MEMBERS_MS, SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
 import type { Member, MemberChange, SessionSet } from "./message.ts";
 import { SessionTable } from "./sessions.ts";
@@ -8,7 +8,6 @@ import { downAtMs } from "./verdict.ts";
 
 const START = 1_000_000;
 const A = idOf("a");
-const USAGE = { cpuMilli: 1, memoryMib: 2, diskMib: 3, load1Milli: 4 };
 
 function sessions(): SessionTable {
   return new SessionTable(START);
