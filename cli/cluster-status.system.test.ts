@@ -112,7 +112,11 @@ test("node ls and inspect without a manager show what the asked node knows, and 
   const ls = await orch(["node", "ls", "--timeout", "1s"], { ORCH_HOST: host });
   expect(ls.code).toBe(0);
   expect(ls.stdout.split("\n").map((line) => line.split(/\s+/)[0])).toEqual([
-    ...["NAME", "n1", "n2", "n3", ""],
+    "NAME",
+    "n1",
+    "n2",
+    "n3",
+    "",
   ]);
   expect(ls.stderr).toBe(
     "no manager answers: this is what node n1 knows by itself; it heard one 12s ago\n",

@@ -30,8 +30,17 @@ test("a node's row has what is reserved of what there is, and what was measured 
     nodeView(),
   ]);
   expect(rows[0]).toEqual([
-    ...["n1", "ready", "voter, manager, hidden", "0.1/2", "64/4096", "1"],
-    ...["0.36", "900", "2s", "process", "dc1"],
+    "n1",
+    "ready",
+    "voter, manager, hidden",
+    "0.1/2",
+    "64/4096",
+    "1",
+    "0.36",
+    "900",
+    "2s",
+    "process",
+    "dc1",
   ]);
   expect(rows[1]?.slice(6, 9)).toEqual(["-", "-", "-"]);
   expect(header.length).toBe(rows[0]?.length);

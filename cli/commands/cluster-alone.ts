@@ -26,11 +26,11 @@ export async function managedOrKnown<View>(
     return await client.get<View>(path, timeoutMs ?? MANAGER_MS);
   } catch (error) {
     if (!(error instanceof OrchError) || error.fault.code !== "no-manager") throw error;
-    return known<View>(client, path, error);
+    return knownAlone<View>(client, path, error);
   }
 }
 
-async function known<View>(client: Client, path: string, reason: OrchError): Promise<View> {
+async function knownAlone<View>(client: Client, path: string, reason: OrchError): Promise<View> {
   try {
     const { name, managerAgeMs } = await client.get<LocalView>("/debug/raft", ALONE_MS);
     const view = await client.get<View>(`${path}?consistency=stale`, ALONE_MS);
