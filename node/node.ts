@@ -373,7 +373,7 @@ export class Node {
         const set = this.#session.accept(from, m, this.#now);
         if (set === null) return;
         this.#roster.hearIndex(set.index);
-        this.#ending.levelIs(set.featureLevel, this.#config.facts);
+        if (this.#ending.levelIs(set.featureLevel, this.#config.facts)) return;
         this.#news.told(set, this.#now);
         this.#work(this.#worker.assign(set, this.#now));
         return;

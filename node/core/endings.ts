@@ -24,9 +24,11 @@ export class Ending {
     this.#push(effect);
   }
 
-  /** The cluster is at that level; a node that does not understand it ends. */
-  levelIs(level: number, { featureLevel, orchVersion }: NodeFacts): void {
-    if (level > featureLevel) this.now({ kind: "stop", fault: tooOldFault(level, orchVersion) });
+  /** The cluster is at that level. A node that does not understand it ends: true then. */
+  levelIs(level: number, { featureLevel, orchVersion }: NodeFacts): boolean {
+    if (level <= featureLevel) return false;
+    this.now({ kind: "stop", fault: tooOldFault(level, orchVersion) });
+    return true;
   }
 
   /** It is no member any more. `left`: by its own wish. */

@@ -34,6 +34,11 @@ export interface Limits {
   readonly youngMs: number;
   /** How long a stream that neither end wants any more stays open: plans change twice within seconds as members come. */
   readonly lingerMs: number;
+  /**
+   * How long a member's connection stays that carries nothing but gossip: one beside the connection that is used, or left by a transfer.
+   * Both ends' hellos have come long before.
+   */
+  readonly unusedMs: number;
   /** From TCP accept to an encrypted connection: whoever opens sockets and says nothing must not hold them. */
   readonly upgradeMs: number;
   /** Connections at once. Ten thousand members have one each with the manager; libp2p's 300 would turn the 301st away. */
@@ -111,6 +116,7 @@ export const LIMITS: Limits = {
   patienceMs: 1_000,
   youngMs: 2_000,
   lingerMs: 5_000,
+  unusedMs: 10_000,
   upgradeMs: 5_000,
   maxConnections: 10_000,
   maxPendingInbound: 500,
