@@ -90,7 +90,7 @@ describe("reads", () => {
       return done.stdout;
     };
     expect(await run("node", "ls")).toMatch(
-      /n1 +ready +voter, manager +0\.1\/2 +64\/4096 +1 +process/,
+      /n1 +ready +voter, manager +0\.1\/2 +64\/4096 +1 +- +- +- +process/,
     );
     expect(JSON.parse(await run("node", "inspect", "n1"))).toEqual(nodeView());
     expect(await run("node", "token")).toBe("orch-join-1\n");

@@ -30,6 +30,7 @@ const LOCAL: LocalView = {
   lastIndex: 42,
   leader: 0,
   manager: null,
+  managerAgeMs: 12_000,
   voters: [1, 2, 3],
   learners: [],
   log: CLUSTER.log,
@@ -37,6 +38,8 @@ const LOCAL: LocalView = {
   ready: false,
   version: "0.1.0",
 };
+
+const NO_N9 = { code: "not-found", message: "no node n9", hint: "", details: {} };
 
 /** As a node does whose cluster has no manager: it waits for one until the caller gives up. */
 function unlessStale(body: unknown): Answer {
@@ -54,6 +57,9 @@ async function survivor(local: LocalView): Promise<string> {
   api = await TestApi.start({
     "GET /v1/cluster": unlessStale(CLUSTER),
     "GET /v1/nodes": unlessStale(NODES),
+    "GET /v1/nodes/n2": unlessStale(NODES[1]),
+    "GET /v1/nodes/n9": (...call) =>
+      (call[0].url.endsWith("stale") ? sendJson(NO_N9, 404) : unlessStale(null))(...call),
     "GET /debug/raft": sendJson(local),
   });
   return api.host;
@@ -96,6 +102,44 @@ test("with --json the fault holds it; a node without a copy of the state says so
   const plain = await orch(args, { ORCH_HOST: host });
   expect(plain.code).toBe(75);
   expect(plain.stdout).toContain("neither voter nor standby");
+  expect(plain.stdout).toContain(
+    "Ask:       n1 at /ip4/10.0.0.1/tcp/7400, with --host\n           n2 at /ip4/10.0.0.2/tcp/7400",
+  );
+});
+
+test("node ls and inspect without a manager show what the asked node knows, and say so with its age", async () => {
+  const host = await survivor({ ...LOCAL, role: "none" });
+  const ls = await orch(["node", "ls", "--timeout", "1s"], { ORCH_HOST: host });
+  expect(ls.code).toBe(0);
+  expect(ls.stdout.split("\n").map((line) => line.split(/\s+/)[0])).toEqual([
+    "NAME",
+    "n1",
+    "n2",
+    "n3",
+    "",
+  ]);
+  expect(ls.stderr).toBe(
+    "no manager answers: this is what node n1 knows by itself; it heard one 12s ago\n",
+  );
+  const json = await orch(["node", "ls", "--json", "--timeout", "1s"], { ORCH_HOST: host });
+  expect(JSON.parse(json.stdout)).toEqual(NODES);
+  expect(json.stderr).toContain("no manager answers");
+  const one = await orch(["node", "inspect", "n2", "--timeout", "1s"], { ORCH_HOST: host });
+  expect([one.code, JSON.parse(one.stdout)]).toEqual([0, NODES[1]]);
+  const none = await orch(["node", "inspect", "n9", "--timeout", "1s"], { ORCH_HOST: host });
+  expect([none.code, none.stdout]).toEqual([1, ""]);
+  expect(none.stderr).toContain("no node n9");
+});
+
+test("a node that knows nothing either leaves it at the manager's silence", async () => {
+  const late = { code: "no-manager", message: "nobody answered", hint: "", details: {} };
+  api = await TestApi.start({
+    "GET /v1/nodes": sendJson(late, 503),
+    "GET /debug/raft": sendJson({ ...LOCAL, managerAgeMs: null }),
+  });
+  const done = await orch(["node", "ls", "--timeout", "1s"], { ORCH_HOST: api.host });
+  expect([done.code, done.stdout]).toEqual([75, ""]);
+  expect(done.stderr).toContain("nobody answered");
 });
 
 test("cluster status says that the brake is on; cluster release says what it held", async () => {

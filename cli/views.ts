@@ -11,25 +11,61 @@ import { printTable } from "./output.ts";
 /** The tables of nodes, jobs, configs and tasks: one form, whichever command shows them. */
 
 export function printNodes(nodes: readonly NodeView[]): void {
-  printTable(
-    ["NAME", "STATUS", "ROLE", "CPU", "MEM MIB", "TASKS", "DRIVER", "DATACENTER"],
-    nodes.map((node) => [
+  const { header, rows } = nodeTable(nodes);
+  printTable(header, rows, (row) => (nodes[row]?.status === "ready" ? null : "yellow"));
+}
+
+/** CPU and MEM MIB are what is reserved of what there is; USED is what was measured, AGE how long ago. */
+export function nodeTable(nodes: readonly NodeView[]): {
+  readonly header: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+} {
+  return {
+    header: [
+      "NAME",
+      "STATUS",
+      "ROLE",
+      "CPU",
+      "MEM MIB",
+      "TASKS",
+      "USED CPU",
+      "USED MIB",
+      "AGE",
+      "DRIVER",
+      "DATACENTER",
+    ],
+    rows: nodes.map((node) => [
       node.name,
-      node.status,
-      node.manager ? `${node.role}, manager` : node.role,
+      node.status ?? "unknown",
+      roleText(node),
       share(node, (resources) => resources.cpuMilli / 1_000),
       share(node, (resources) => resources.memoryMib),
-      String(node.tasks),
-      node.driver,
-      node.datacenter,
+      String(node.tasks ?? "-"),
+      ...usedTexts(node),
+      node.driver ?? "-",
+      node.datacenter ?? "-",
     ]),
-    (row) => (nodes[row]?.status === "ready" ? null : "yellow"),
-  );
+  };
+}
+
+function roleText({ role, holdsLog, manager, hidden }: NodeView): string {
+  const known = role ?? (holdsLog ? "log holder" : "member");
+  return [known, ...(manager ? ["manager"] : []), ...(hidden ? ["hidden"] : [])].join(", ");
+}
+
+function usedTexts({ usage }: NodeView): readonly string[] {
+  if (usage === null) return ["-", "-", "-"];
+  const age = usage.ageMs === null ? "-" : formatAge(usage.ageMs);
+  return [round(usage.cpuMilli / 1_000), String(usage.memoryMib), age];
 }
 
 /** `allocated/there is` */
-function share(node: NodeView, pick: (resources: ResourcesView) => number): string {
-  return `${round(pick(node.allocated))}/${round(pick(node.resources))}`;
+function share(
+  { allocated, resources }: NodeView,
+  pick: (resources: ResourcesView) => number,
+): string {
+  if (allocated === null || resources === null) return "-";
+  return `${round(pick(allocated))}/${round(pick(resources))}`;
 }
 
 function round(value: number): string {

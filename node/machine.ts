@@ -1,21 +1,11 @@
 import { statfsSync } from "node:fs";
-import {
-  arch,
-  availableParallelism,
-  cpus,
-  freemem,
-  loadavg,
-  networkInterfaces,
-  platform,
-  totalmem,
-} from "node:os";
-import type { Usage } from "../runtime/engine.ts";
+import { arch, availableParallelism, networkInterfaces, platform, totalmem } from "node:os";
 import { FEATURE_LEVEL } from "../state/feature-level.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { DriverName, Resources } from "../state/spec.ts";
 import type { NodeSettings } from "./config.ts";
 
-/** What this machine has, what of it is used, and what the node says of itself. */
+/** What this machine has, and what the node says of itself. */
 
 const MIB = 1024 * 1024;
 /** Of the disk, a tenth stays free: full disks stop databases, orch's own among them. */
@@ -104,37 +94,4 @@ function reachable(address: string): string[] {
     .filter(({ family, internal }) => !internal && family === `IPv${version}`)
     .map(({ address: ip }) => `/ip${version}/${ip}/${rest}`);
   return own.length > 0 ? own : [version === "4" ? `/ip4/127.0.0.1/${rest}` : `/ip6/::1/${rest}`];
-}
-
-/** Of the weight of what was measured last, so that one busy second does not pass for a busy node. */
-const SMOOTHING = 4;
-
-/** Measures the machine's usage; the processor's, since the call before, goes into a smoothed figure. */
-export function usageMeter(dataDir: string): () => Usage {
-  let before = cpuTimes();
-  let smoothed: number | null = null;
-  return () => {
-    const now = cpuTimes();
-    const total = now.total - before.total;
-    const busy = total === 0 ? 0 : (now.busy - before.busy) / total;
-    before = now;
-    smoothed = smoothed === null ? busy : smoothed + (busy - smoothed) / SMOOTHING;
-    const disk = statfsSync(dataDir);
-    return {
-      cpuMilli: Math.round(smoothed * availableParallelism() * 1000),
-      memoryMib: Math.round((totalmem() - freemem()) / MIB),
-      diskMib: Math.round(((disk.blocks - disk.bavail) * disk.bsize) / MIB),
-      load1Milli: Math.round((loadavg()[0] ?? 0) * 1000),
-    };
-  };
-}
-
-function cpuTimes(): { total: number; busy: number } {
-  let total = 0;
-  let idle = 0;
-  for (const { times } of cpus()) {
-    total += times.user + times.nice + times.sys + times.irq + times.idle;
-    idle += times.idle;
-  }
-  return { total, busy: total - idle };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { idOf, jobSpec, nodeFacts, serviceSpec } from "../test/fixtures/cluster.ts";
+import { idOf, jobSpec, nodeFacts, serviceSpec, USAGE } from "../test/fixtures/cluster.ts";
 import {
   AUTOPILOT_MS,
   AUDIT_ENTRIES,
@@ -153,6 +153,9 @@ describe("a single node", () => {
 
   it("gossips a digest that counts upwards", () => {
     const { world, a } = World.founded();
+    world.pass(3000);
+    expect(a.others.filter(({ kind }) => kind === "gossip")).toEqual([]);
+    a.deliver({ kind: "usage", usage: USAGE });
     world.pass(5000);
     const counts = a.others.flatMap((effect) =>
       effect.kind === "gossip" ? [effect.digest.count] : [],

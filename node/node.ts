@@ -1,5 +1,4 @@
 import type { Prng } from "../lib/prng.ts";
-import type { Usage } from "../runtime/engine.ts";
 import { Worker, type WorkerOutput } from "../runtime/worker.ts";
 import type { ClusterState, StateEvent } from "../state/cluster.ts";
 import type { Millis, NodeId } from "../state/ids.ts";
@@ -7,7 +6,7 @@ import type { TaskReport } from "../state/task.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import { Digests } from "./core/digests.ts";
 import { type Asked, EarlyRequests } from "./core/early-requests.ts";
-import { Ending, tooOldFault } from "./core/endings.ts";
+import { Ending } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { MemberNews } from "./core/member-news.ts";
@@ -26,7 +25,7 @@ import type { Request } from "./core/request.ts";
 import { Roster } from "./core/roster.ts";
 import { SessionClient } from "./core/session-client.ts";
 import { StateAuditor } from "./core/state-audit.ts";
-import { NO_COPY, staleAnswer } from "./core/stale.ts";
+import { staleAnswer } from "./core/stale.ts";
 import type { LocalView } from "./core/view-types.ts";
 import { Unseen } from "./core/unseen.ts";
 import { isWatchMessage, Watch } from "./core/watch.ts";
@@ -52,8 +51,7 @@ export class Node {
   readonly #roster: Roster;
   readonly #news: MemberNews;
   readonly #watch: Watch;
-  readonly #digests: Digests = new Digests();
-  #usage: Usage | null = null;
+  readonly #digests: Digests;
   readonly #events: RecentEvents = new RecentEvents();
   #workerWakeAtMs: Millis | null = null;
   /** Set once this node is no member any more; `left`: as it was asked to. */
@@ -88,6 +86,7 @@ export class Node {
     });
     this.#roster = new Roster(identity);
     this.#watch = new Watch(this.#self, this.#roster, send, now);
+    this.#digests = new Digests(this.#self, config.orchVersion);
     this.#news = new MemberNews({
       identity,
       roster: this.#roster,
@@ -144,7 +143,7 @@ export class Node {
   }
 
   local(): LocalView {
-    return localView(this.#replica, this.#config, this.manager, this.holdsLog);
+    return localView(this.#replica, this.#config, this, this.#session.silentMs(this.#now));
   }
 
   /** For checkers: what this node has applied and holds. */
@@ -204,7 +203,7 @@ export class Node {
         this.#replica.handOver();
         return;
       case "usage":
-        this.#usage = event.usage;
+        this.#digests.measured(event.usage, this.#worker.live(), this.#now);
         return;
       case "gossip":
         this.#digests.heard(event.from, event.digest, this.#now);
@@ -230,14 +229,12 @@ export class Node {
     this.#manager?.tick(this.#now);
     // While it is lost, any of them may have taken the seat of a holder that it knew.
     const askable = this.#roster.others(this.#news.isLost ? "all" : "holders");
-    const said = { usage: this.#usage, needsLease: this.#worker.needsLease };
+    const said = { usage: this.#digests.usageOf(this.#self), needsLease: this.#worker.needsLease };
     this.#session.tick(this.#leader(), askable, said, this.#now);
     if (this.#workerWakeAtMs !== null && this.#now >= this.#workerWakeAtMs) {
       this.#work(this.#worker.tick(this.#now));
     }
-    const { orchVersion } = this.#config;
-    const facts = { usage: this.#usage, tasks: this.#worker.live(), orchVersion };
-    const digest = this.#digests.due(this.#roster.members.length, facts, this.#now);
+    const digest = this.#digests.due(this.#roster.members, this.#now);
     if (digest !== null) this.#effects.push({ kind: "gossip", digest });
     if (this.#roster.tick(this.#now)) this.#effects.push(this.#roster.effect());
     this.#news.tick(this.#session.manager !== null, this.#now);
@@ -265,10 +262,15 @@ export class Node {
       this.#requests.submit(id, request, timeoutMs, this.#now);
       return;
     }
-    const { manager, holdsLog } = this;
-    const beside = { watch: this.#watch, digests: this.#digests, now: this.#now };
-    const seen = { config: this.#config, manager, ...beside };
-    const response = holdsLog ? staleAnswer(this.#replica, request.query, seen) : NO_COPY;
+    const response = staleAnswer(request.query, {
+      config: this.#config,
+      roster: this.#roster,
+      replica: this.#replica,
+      watch: this.#watch,
+      digests: this.#digests,
+      manager: this.manager,
+      now: this.#now,
+    });
     this.#effects.push({ kind: "reply", id, response });
   }
 
@@ -358,6 +360,7 @@ export class Node {
         const set = this.#session.accept(from, m, this.#now);
         if (set === null) return;
         this.#roster.hearIndex(set.index);
+        if (this.#ending.levelIs(set.featureLevel, this.#config.facts)) return;
         this.#news.told(set, this.#now);
         this.#work(this.#worker.assign(set, this.#now));
         return;
@@ -463,10 +466,7 @@ export class Node {
     }
     const { state } = this.#replica;
     this.#unseen.applied(events, state, this.#now);
-    const { featureLevel, orchVersion } = this.#config.facts;
-    if (state.featureLevel > featureLevel) {
-      this.#ending.now({ kind: "stop", fault: tooOldFault(state.featureLevel, orchVersion) });
-    }
+    this.#ending.levelIs(state.featureLevel, this.#config.facts);
     this.#news.applied(this.#now);
   }
 

@@ -26,7 +26,7 @@ import { createNetwork } from "./libp2p/libp2p.ts";
 import { LIMITS } from "./libp2p/limits.ts";
 import { formatToken, parseToken } from "./libp2p/token.ts";
 import { notingRemoval, refuseRemoved } from "./removed.ts";
-import { followAddresses, nodeFacts, ownAddresses, usageMeter } from "./machine.ts";
+import { followAddresses, nodeFacts, ownAddresses } from "./machine.ts";
 import type { Network } from "./network.ts";
 import { refuseTakenPorts } from "./ports.ts";
 import { readState } from "./snapshot-transfer.ts";
@@ -38,6 +38,7 @@ import {
   NO_WRITE,
   afterWrite,
 } from "./storage.ts";
+import { usageMeter } from "./usage.ts";
 import { orchVersion } from "./version.ts";
 
 /** A leader that ends in order lets another take over, but does not wait for ever for it. */

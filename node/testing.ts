@@ -8,9 +8,10 @@ import type { NodeFacts } from "../state/node-record.ts";
 import { idOf, nodeFacts } from "../test/fixtures/cluster.ts";
 import { bootstrap } from "./core/bootstrap.ts";
 import { BRAKE_PERCENT, LOG_BOUNDS, REPLACE_AFTER_MS, TICK_MS } from "./core/defaults.ts";
-import type { Effect, Event } from "./core/effect.ts";
+import type { Digest, Effect, Event } from "./core/effect.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Query, Request, Response, UserCommand } from "./core/request.ts";
+import { decodeDigest, encodeDigest } from "./digest.ts";
 import { Node } from "./node.ts";
 import {
   type DiskImage,
@@ -34,7 +35,8 @@ interface Snapshot {
 export class Machine {
   readonly world: World;
   readonly id: NodeId;
-  readonly facts: NodeFacts;
+  /** What its next process says of itself. */
+  facts: NodeFacts;
   readonly machine: MemoryMachine = memoryMachine();
   node: Node;
   image: DiskImage;
@@ -51,10 +53,10 @@ export class Machine {
   #engine: MemoryEngine | null = null;
   #requests = 0;
 
-  constructor(world: World, name: string, image: DiskImage) {
+  constructor(world: World, facts: NodeFacts, image: DiskImage) {
     this.world = world;
-    this.id = idOf(name);
-    this.facts = nodeFacts(name);
+    this.id = idOf(facts.name);
+    this.facts = facts;
     this.image = image;
     this.node = this.start();
   }
@@ -185,10 +187,13 @@ export class Machine {
       case "events":
         this.events.push(...effect.events);
         return;
+      case "gossip":
+        this.others.push(effect);
+        this.world.gossip(this.id, effect.digest);
+        return;
       case "members":
       case "seek":
       case "note":
-      case "gossip":
       case "lease":
       case "left":
       case "stop":
@@ -217,15 +222,15 @@ export class World {
   lose: (sent: { from: NodeId; to: NodeId; message: NodeMessage }) => boolean = () => false;
 
   /** Founds a cluster on a node of this name. */
-  init(name: string): Machine {
-    const facts = nodeFacts(name);
+  init(name: string, changes: Partial<NodeFacts> = {}): Machine {
+    const facts = nodeFacts(name, changes);
     const write = bootstrap("c1", SECRET, idOf(name), facts, this.now);
-    return this.#add(new Machine(this, name, afterWrite(EMPTY_DISK, write)));
+    return this.#add(new Machine(this, facts, afterWrite(EMPTY_DISK, write)));
   }
 
   /** Has a node admitted through a member, and starts it. */
-  join(name: string, through: Machine): Machine {
-    const facts = nodeFacts(name);
+  join(name: string, through: Machine, changes: Partial<NodeFacts> = {}): Machine {
+    const facts = nodeFacts(name, changes);
     const id = through.write({ kind: "node-admit", node: idOf(name), facts }, `join-${name}`);
     this.settle();
     const response = through.answer(id);
@@ -239,7 +244,7 @@ export class World {
       peers,
       joinSecret: SECRET,
     };
-    return this.#add(new Machine(this, name, { ...EMPTY_DISK, identity }));
+    return this.#add(new Machine(this, facts, { ...EMPTY_DISK, identity }));
   }
 
   #add(machine: Machine): Machine {
@@ -259,6 +264,15 @@ export class World {
       if (read === null) throw new Error(`a node sends what cannot be read: ${message.kind}`);
       this.machines.get(to)?.deliver({ kind: "message", from, message: read });
     });
+  }
+
+  gossip(from: NodeId, sent: Digest): void {
+    const digest = decodeDigest(encodeDigest(sent));
+    if (digest === null) throw new Error("a node gossips what cannot be read");
+    for (const machine of this.machines.values()) {
+      if (machine.id !== from)
+        this.later.push(() => machine.deliver({ kind: "gossip", from, digest }));
+    }
   }
 
   /** Delivers and syncs until nothing is left to do at this time. */

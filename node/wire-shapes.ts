@@ -7,6 +7,7 @@ import type { NodeId, TaskId } from "../state/ids.ts";
 import type { NodeFacts } from "../state/node-record.ts";
 import type { Resources, RestartPolicy, ServiceSpec, VolumeSpec } from "../state/spec.ts";
 import { type TaskPort, type TaskReport, TRANSITIONS } from "../state/task.ts";
+import type { Digest } from "./core/effect.ts";
 import type { ForwardOutcome, Member, NodeMessage } from "./core/message.ts";
 import type { Query, Request, Response, UserCommand } from "./core/request.ts";
 
@@ -43,6 +44,18 @@ const usage: z.ZodType<Usage> = z.object({
   memoryMib: whole,
   diskMib: whole,
   load1Milli: whole,
+  networkRxBytesPerS: whole.nullable(),
+  networkTxBytesPerS: whole.nullable(),
+});
+
+/** Whoever shows a version has room for so much of it. */
+const VERSION_MAX = 64;
+
+export const digestShape: z.ZodType<Digest> = z.object({
+  usage,
+  tasks: count,
+  orchVersion: text.max(VERSION_MAX),
+  count,
 });
 const limits = z.object({ cpuMilli: count.nullable(), memoryMib: count.nullable() });
 const protocol = z.enum(["tcp", "udp"]);
@@ -247,6 +260,7 @@ export const messageShape: z.ZodType<Exclude<NodeMessage, { kind: "raft" }>> = z
       upsert: z.array(assignment),
       remove: z.array(taskId),
       index: count,
+      featureLevel: count,
       members: z
         .object({ whole: z.boolean(), upsert: z.array(memberShape), gone: z.array(nodeId) })
         .nullable(),

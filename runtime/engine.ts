@@ -100,4 +100,7 @@ export interface LogLine {
 export interface Usage extends Resources {
   /** One-minute load average in thousandths. */
   readonly load1Milli: number;
+  /** Over all interfaces of the machine but the loopback, received and sent; null: the machine does not tell. */
+  readonly networkRxBytesPerS: number | null;
+  readonly networkTxBytesPerS: number | null;
 }

@@ -21,7 +21,7 @@ import { requestJoin } from "../../node/libp2p/join.ts";
 import { createNetwork } from "../../node/libp2p/libp2p.ts";
 import { isStrayNetworkError } from "../../node/libp2p/stray.ts";
 import { formatToken, parseToken } from "../../node/libp2p/token.ts";
-import { usageMeter } from "../../node/machine.ts";
+import { usageMeter } from "../../node/usage.ts";
 import { afterWrite, type Disk, type DiskImage, EMPTY_DISK, NO_WRITE } from "../../node/storage.ts";
 import { orchVersion } from "../../node/version.ts";
 import { ClusterState } from "../../state/cluster.ts";

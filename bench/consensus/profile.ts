@@ -35,7 +35,7 @@ const LAYERS: readonly (readonly [RegExp, string])[] = [
   [/ node\/libp2p\//, "frames and sessions"],
   [/ node\/wire|zod/, "messages: encode, decode, check"],
   [/ node\/disk/, "disk"],
-  [/ node\/machine/, "usage"],
+  [/ node\/usage/, "usage"],
   [/ consensus\//, "raft"],
   [/rolling-hash|digestOf/, "hash"],
   [/(en|de)codeEnvelope|envelope-outline/, "envelope"],

@@ -1,12 +1,48 @@
 import { fault, OrchError } from "../../lib/errors.ts";
 import type { ClusterView, LocalView, NodeView } from "../../node/core/view-types.ts";
+import type { Client } from "../client.ts";
 import type { Context } from "../context.ts";
-import { paint, print } from "../output.ts";
+import { formatAge } from "../duration.ts";
+import { note, paint, print } from "../output.ts";
 
 /** A node answers for itself at once. */
 const ALONE_MS = 2_000;
+
+/** An election takes less: after this, what the asked node knows is worth more than to wait on. */
+export const MANAGER_MS = 3_000;
+
 const HINT =
   "Try again in a moment; if it stays so, start the voters again. Are most of them lost for good, see docs/operations.md, 'The quorum is lost'.";
+
+/**
+ * The manager's answer to a read, or, when none answers in time, what the asked node knows by itself, after saying so and how
+ * old that is on stderr. Throws OrchError no-manager when that is nothing.
+ */
+export async function managedOrKnown<View>(
+  { client, timeoutMs }: Context,
+  path: string,
+): Promise<View> {
+  try {
+    return await client.get<View>(path, timeoutMs ?? MANAGER_MS);
+  } catch (error) {
+    if (!(error instanceof OrchError) || error.fault.code !== "no-manager") throw error;
+    return knownAlone<View>(client, path, error);
+  }
+}
+
+async function knownAlone<View>(client: Client, path: string, reason: OrchError): Promise<View> {
+  try {
+    const { name, managerAgeMs } = await client.get<LocalView>("/debug/raft", ALONE_MS);
+    const view = await client.get<View>(`${path}?consistency=stale`, ALONE_MS);
+    const heard =
+      managerAgeMs === null ? "never heard one" : `heard one ${formatAge(managerAgeMs)} ago`;
+    note(`no manager answers: this is what node ${name} knows by itself; it ${heard}`);
+    return view;
+  } catch (error) {
+    const knowsNothing = error instanceof OrchError && error.fault.code !== "not-found";
+    throw knowsNothing ? reason : error;
+  }
+}
 
 /**
  * Prints what the asked node knows by itself, unless with --json or --quiet, and returns the fault to end with,
@@ -18,12 +54,12 @@ export async function noManager(
 ): Promise<OrchError> {
   try {
     const local = await client.get<LocalView>("/debug/raft", ALONE_MS);
-    // One that keeps no copy of the state answers for nothing but itself.
+    // One that keeps no copy of the state knows no more than who the nodes are.
     const isCopy = local.role !== "none";
-    const stale = async <View>(path: string): Promise<View | null> =>
-      isCopy ? client.get<View>(`${path}?consistency=stale`, ALONE_MS) : null;
-    const cluster = await stale<ClusterView>("/v1/cluster");
-    const nodes = (await stale<readonly NodeView[]>("/v1/nodes")) ?? [];
+    const stale = <View>(path: string): Promise<View> =>
+      client.get<View>(`${path}?consistency=stale`, ALONE_MS);
+    const cluster = isCopy ? await stale<ClusterView>("/v1/cluster") : null;
+    const nodes = await stale<readonly NodeView[]>("/v1/nodes");
     if (!json && !quiet) {
       print(paint("red", `No manager answers. What ${local.name} knows by itself:`));
       for (const line of aloneLines(local, cluster, nodes)) print(line);
@@ -36,7 +72,7 @@ export async function noManager(
   }
 }
 
-/** For a person. `cluster` and `nodes` are the node's own copy; null and none: it keeps none. */
+/** For a person. `cluster` is the node's own copy; null: it keeps none. */
 function aloneLines(
   local: LocalView,
   cluster: ClusterView | null,
@@ -49,7 +85,10 @@ function aloneLines(
   ];
   if (cluster === null) {
     rows.push(["This node", "neither voter nor standby: it keeps no copy of the cluster's state"]);
-    rows.push(["Ask", "a voter or standby, with --host"]);
+    const holders = nodes.filter(({ holdsLog }) => holdsLog);
+    for (const [at, { name, addresses }] of holders.entries()) {
+      rows.push([at === 0 ? "Ask" : "", `${name} at ${addresses.join(", ")}, with --host`]);
+    }
   } else {
     const count = cluster.voters.length;
     rows.push(["Quorum", `no: ${Math.floor(count / 2) + 1} of ${count} voters are needed`]);
@@ -75,5 +114,5 @@ function describe(id: string, self: string, nodes: readonly NodeView[]): string 
   const node = nodes.find((known) => known.id === id);
   if (node === undefined) return id;
   if (id === self) return `${node.name} (this node)`;
-  return `${node.name} at ${node.addresses.join(", ")}, recorded last as ${node.status}`;
+  return `${node.name} at ${node.addresses.join(", ")}, recorded last as ${node.status ?? "unknown"}`;
 }

@@ -9,11 +9,8 @@ import type {
 } from "../../node/core/view-types.ts";
 import type { Context } from "../context.ts";
 import { formatAge } from "../duration.ts";
-import { noManager } from "./cluster-alone.ts";
+import { MANAGER_MS, noManager } from "./cluster-alone.ts";
 import { note, paint, print, printJson } from "../output.ts";
-
-/** An election takes less: after this, what the asked node knows is worth more than to wait on. */
-const STATUS_MS = 3_000;
 
 /** `orch cluster status` */
 export async function clusterStatus(context: Context): Promise<void> {
@@ -50,7 +47,7 @@ export async function clusterStatus(context: Context): Promise<void> {
 /** The manager's view; shows the asked node's own when no manager answers, and throws OrchError no-manager. */
 async function managed(context: Context): Promise<ClusterView> {
   try {
-    return await context.client.get<ClusterView>("/v1/cluster", context.timeoutMs ?? STATUS_MS);
+    return await context.client.get<ClusterView>("/v1/cluster", context.timeoutMs ?? MANAGER_MS);
   } catch (error) {
     if (error instanceof OrchError && error.fault.code === "no-manager")
       throw await noManager(context, error);

@@ -81,7 +81,7 @@ async function findNode(client: Client, { id }: NodeView): Promise<NodeView | nu
   }
 }
 
-const SEATS: Readonly<Record<NodeView["role"], string>> = {
+const SEATS: Readonly<Record<NonNullable<NodeView["role"]>, string>> = {
   voter: "it still votes",
   standby: "it votes no more, and still holds the log",
   member: "its vote is handed over",
@@ -90,8 +90,10 @@ const SEATS: Readonly<Record<NodeView["role"], string>> = {
 /** What is left to do. */
 function progress({ status, tasks, role }: NodeView): string {
   const away = status === "down" || status === "suspect" ? ` (${status})` : "";
-  const left = tasks === 0 ? "no tasks left" : `${tasks} task${tasks === 1 ? "" : "s"} left`;
-  return `${left}, ${SEATS[role]}${away}`;
+  // The manager's answer has both.
+  const left =
+    tasks === null || tasks === 0 ? "no tasks left" : `${tasks} task${tasks === 1 ? "" : "s"} left`;
+  return `${left}, ${SEATS[role ?? "member"]}${away}`;
 }
 
 function tooLate(text: string, limitMs: number): OrchError {

@@ -4,12 +4,14 @@ import { pathOf } from "../client.ts";
 import type { Context } from "../context.ts";
 import { note, print, printJson } from "../output.ts";
 import { printNodes } from "../views.ts";
+import { managedOrKnown } from "./cluster-alone.ts";
 
 const SECRET_BYTES = 32;
 
 /** `orch node ls` */
-export async function nodeLs({ client, json, quiet }: Context): Promise<void> {
-  const nodes = await client.get<readonly NodeView[]>("/v1/nodes");
+export async function nodeLs(context: Context): Promise<void> {
+  const { json, quiet } = context;
+  const nodes = await managedOrKnown<readonly NodeView[]>(context, "/v1/nodes");
   if (json) return printJson(nodes);
   const sorted = nodes.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   if (!quiet) return printNodes(sorted);
@@ -17,9 +19,9 @@ export async function nodeLs({ client, json, quiet }: Context): Promise<void> {
 }
 
 /** `orch node inspect NODE` */
-export async function nodeInspect({ client, quiet }: Context, name: string): Promise<void> {
-  const node = await client.get<NodeView>(pathOf("nodes", name));
-  if (quiet) print(node.id);
+export async function nodeInspect(context: Context, name: string): Promise<void> {
+  const node = await managedOrKnown<NodeView>(context, pathOf("nodes", name));
+  if (context.quiet) print(node.id);
   else printJson(node);
 }
 

@@ -44,27 +44,47 @@ export const resourcesSchema: z.ZodType<ResourcesView> = z.object({
   gpus: count,
 });
 
+const bytesPerS = z
+  .number()
+  .nullable()
+  .describe("Over all interfaces but the loopback, smoothed; null when the machine does not tell");
+
 export const usageSchema: z.ZodType<UsageView> = z.object({
   cpuMilli: z.number(),
   memoryMib: z.number(),
   diskMib: z.number(),
   load1: z.number(),
+  networkRxBytesPerS: bytesPerS,
+  networkTxBytesPerS: bytesPerS,
   ageMs: z.number().nullable().describe("How old the figures are; null when there are none yet"),
 });
+
+const UNKNOWN = "Not known to a node without the log that answers by itself (stale): null then";
 
 export const nodeSchema: z.ZodType<NodeView> = z.object({
   id: z.string(),
   name: z.string(),
-  status: z.enum(["ready", "suspect", "down", "draining", "cordoned", "left"]),
-  role: z.enum(["voter", "standby", "member"]),
+  status: z
+    .enum(["ready", "suspect", "down", "draining", "cordoned", "left"])
+    .nullable()
+    .describe(`${UNKNOWN}; ready: connected with it, suspect: it misses it, null: neither`),
+  role: z.enum(["voter", "standby", "member"]).nullable().describe(UNKNOWN),
+  holdsLog: z.boolean().describe("It is a voter or standby"),
   manager: z.boolean(),
-  datacenter: z.string(),
-  labels: z.record(z.string(), z.string()),
+  hidden: z
+    .boolean()
+    .describe("Nobody can dial it, as far as the answering node can tell: NAT or a firewall"),
+  datacenter: z.string().nullable().describe(UNKNOWN),
+  labels: z.record(z.string(), z.string()).nullable().describe(UNKNOWN),
   addresses: z.array(z.string()),
-  publishAddress: z.string(),
-  resources: resourcesSchema,
-  allocated: resourcesSchema,
+  publishAddress: z.string().nullable().describe(UNKNOWN),
+  resources: resourcesSchema.nullable().describe(UNKNOWN),
+  allocated: resourcesSchema.nullable().describe(UNKNOWN),
   usage: usageSchema.nullable(),
+  rttMs: z
+    .number()
+    .nullable()
+    .describe("From the answering node to it and back, smoothed; null: it does not watch it"),
   missedBy: z
     .array(
       z.object({
@@ -75,10 +95,10 @@ export const nodeSchema: z.ZodType<NodeView> = z.object({
       }),
     )
     .describe("Nodes that watch it and cannot hear it, nor can those they asked"),
-  tasks: count.describe("Tasks that are placed on it and not over"),
-  version: z.string(),
-  driver: z.string(),
-  joinedAt: time,
+  tasks: count.nullable().describe("Tasks that are placed on it and not over"),
+  version: z.string().nullable(),
+  driver: z.string().nullable().describe(UNKNOWN),
+  joinedAt: time.nullable().describe(UNKNOWN),
 });
 
 export const serviceSchema: z.ZodType<ServiceView> = z.object({
@@ -258,6 +278,7 @@ export const localSchema: z.ZodType<LocalView> = z.object({
   lastIndex: count,
   leader: count,
   manager: z.string().nullable(),
+  managerAgeMs: count.nullable().describe("Since it heard a manager; null: this process never has"),
   voters: z.array(count),
   learners: z.array(count),
   log: logSchema,

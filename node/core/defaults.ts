@@ -169,6 +169,9 @@ export const GOSSIP_PER_SECOND = 20;
 export const GOSSIP_MIN_MS = 2_000;
 export const GOSSIP_MAX_MS = 300_000;
 
+/** A digest that comes later than this after a newer one is none that was held up on its way. */
+export const DIGEST_LATE_MS = 60_000;
+
 /** Up to this many nodes all stay connected; beyond, everyone keeps to the log holders and its neighbours on the rings. */
 export const FULL_MESH_NODES = 16;
 

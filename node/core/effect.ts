@@ -99,7 +99,8 @@ export type Effect =
 
 /** What a node gossips of itself. */
 export interface Digest {
-  readonly usage: Usage | null;
+  readonly usage: Usage;
+  /** That its worker has, and that are not over. */
   readonly tasks: number;
   readonly orchVersion: string;
   /** Its own count, so that an older digest that arrives late is dropped. */

@@ -1,5 +1,6 @@
 import { type Fault, fault } from "../../lib/errors.ts";
 import type { Millis } from "../../state/ids.ts";
+import type { NodeFacts } from "../../state/node-record.ts";
 import { DISK_HUNG_MS, REMOVED_STOP_MS } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
 
@@ -21,6 +22,13 @@ export class Ending {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#push(effect);
+  }
+
+  /** The cluster is at that level. A node that does not understand it ends: true then. */
+  levelIs(level: number, { featureLevel, orchVersion }: NodeFacts): boolean {
+    if (level <= featureLevel) return false;
+    this.now({ kind: "stop", fault: tooOldFault(level, orchVersion) });
+    return true;
   }
 
   /** It is no member any more. `left`: by its own wish. */

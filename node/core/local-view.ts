@@ -9,8 +9,8 @@ import type { LocalView } from "./view-types.ts";
 export function localView(
   replica: Replica,
   config: NodeConfig,
-  manager: NodeId | null,
-  holdsLog: boolean,
+  { manager, holdsLog }: { readonly manager: NodeId | null; readonly holdsLog: boolean },
+  managerAgeMs: number | null,
 ): LocalView {
   const { raft, membership, raftId } = replica;
   const { identity, facts, orchVersion } = config;
@@ -28,6 +28,7 @@ export function localView(
     lastIndex: raft.lastIndex,
     leader: raft.leader,
     manager,
+    managerAgeMs,
     voters: [...new Set([...membership.voters, ...membership.outgoing])],
     learners: membership.learners,
     log: logView(replica),

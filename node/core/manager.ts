@@ -56,7 +56,7 @@ export interface ManagerContext {
   readonly replica: Replica;
   readonly settings: ManagerSettings;
   /** Who misses whom: known from before this node managed. */
-  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "isHidden">;
+  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "isHidden" | "rttMs">;
   readonly unseenSince: UnseenSince;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
   readonly send: (to: NodeId, message: NodeMessage) => void;
@@ -243,6 +243,8 @@ export class Manager {
       learners: new Set(learners),
       usage: (node) => this.#sessions.usage(node) ?? gossipedUsage(node),
       missedBy: (node) => watch.missing(node, this.#lastTickMs),
+      isHidden: (node) => watch.isHidden(node),
+      rttMs: (node) => watch.rttMs(node),
       nowMs: this.#lastTickMs,
       brakePercent: this.#context.settings.brakePercent,
     };

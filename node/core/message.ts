@@ -114,6 +114,8 @@ export interface SessionSet {
   readonly remove: readonly TaskId[];
   /** The log index that the manager had applied. */
   readonly index: number;
+  /** The cluster's: a node that holds no log hears it nowhere else. */
+  readonly featureLevel: number;
   /** Null: unchanged. */
   readonly members: MemberChange | null;
   readonly joinSecret: string;

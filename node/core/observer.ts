@@ -1,4 +1,5 @@
 import type { Millis, NodeId } from "../../state/ids.ts";
+import type { Sighting } from "./alerts.ts";
 import {
   ALERT_MAX_MS,
   ALERT_MS,
@@ -99,8 +100,15 @@ export class Observer {
     return this.#lost;
   }
 
+  /** Of its probes to that node, smoothed; null: it does not watch it, or has had no answer yet. */
   rttMs(node: NodeId): number | null {
     return this.#subjects.get(node)?.rttMs ?? null;
+  }
+
+  /** That it misses that node, and so do those that it asked; null: it does not, or does not watch it. */
+  alertOf(node: NodeId): Sighting | null {
+    const alert = this.#subjects.get(node)?.alert ?? null;
+    return alert === null ? null : { observer: this.#context.self, ...alert };
   }
 
   /** Watches these from now on, and nobody else. `members`: all that there are. */

@@ -3,7 +3,7 @@ import { LEASE_MS } from "../../state/lease.ts";
 import type { NodeId } from "../../state/ids.ts";
 import { taskId } from "../../state/ids.ts";
 import type { TaskReport } from "../../state/task.ts";
-import { idOf, nodeFacts, taskReport } from "../../test/fixtures/cluster.ts";
+import { idOf, nodeFacts, taskReport, USAGE } from "../../test/fixtures/cluster.ts";
 import {
   REPORTS_RETRY_MS,
   SESSION_BEAT_MS,
@@ -16,7 +16,6 @@ import { SessionClient } from "./session-client.ts";
 const START = 1_000_000;
 const [A, B, C] = [idOf("a"), idOf("b"), idOf("c")];
 const FACTS = nodeFacts("w");
-const USAGE = { cpuMilli: 1, memoryMib: 2, diskMib: 3, load1Milli: 4 };
 
 function report(task: string, state: TaskReport["state"] = "running"): TaskReport {
   return taskReport(taskId(task), state);
@@ -65,6 +64,7 @@ class Worker {
   accept(session: number, seq: number, full: boolean, from = A): SessionSet | null {
     const set: SessionSet = {
       kind: "session-set",
+      featureLevel: 1,
       session,
       seq,
       full,

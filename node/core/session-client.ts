@@ -65,6 +65,11 @@ export class SessionClient {
     return this.#state === "open" ? this.#manager : null;
   }
 
+  /** For how long no manager was heard; null: none ever was. */
+  silentMs(now: Millis): number | null {
+    return this.#heardAtMs === 0 ? null : now - this.#heardAtMs;
+  }
+
   report(reports: readonly TaskReport[], now: Millis): void {
     for (const report of reports) this.#unsent.set(report.task, report);
     this.#flush(now);

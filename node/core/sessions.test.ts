@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { present } from "../../lib/assert.ts";
 import { taskId } from "../../state/ids.ts";
 import type { NodeId } from "../../state/ids.ts";
-import { idOf, serviceSpec, taskReport, TestCluster } from "../../test/fixtures/cluster.ts";
+import { idOf, serviceSpec, taskReport, TestCluster, USAGE } from "../../test/fixtures/cluster.ts";
 import { MEMBERS_MS, SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
 import type { Member, MemberChange, SessionSet } from "./message.ts";
 import { SessionTable } from "./sessions.ts";
@@ -10,7 +10,6 @@ import { downAtMs } from "./verdict.ts";
 
 const START = 1_000_000;
 const A = idOf("a");
-const USAGE = { cpuMilli: 1, memoryMib: 2, diskMib: 3, load1Milli: 4 };
 
 function sessions(): SessionTable {
   return new SessionTable(START);

@@ -261,6 +261,7 @@ export class SessionTable {
       upsert: change?.upsert ?? [],
       remove: change?.remove ?? [],
       index: members.index,
+      featureLevel: state.featureLevel,
       members: told ? (known ?? wholeOf(members.list)) : null,
       joinSecret: state.joinSecret,
     };

@@ -1,14 +1,14 @@
 import { fault } from "../../lib/errors.ts";
-import type { Millis, NodeId } from "../../state/ids.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { Digests } from "./digests.ts";
 import { logView } from "./log-view.ts";
 import type { Replica } from "./replica.ts";
 import type { Query, Response } from "./request.ts";
+import { seenNodeOf, seenNodes, type Sight } from "./roster-view.ts";
+import type { Roster } from "./roster.ts";
 import { answer } from "./views.ts";
 import type { Watch } from "./watch.ts";
 
-export const NO_COPY: Response = {
+const NO_COPY: Response = {
   kind: "refused",
   fault: fault(
     "no-manager",
@@ -17,19 +17,19 @@ export const NO_COPY: Response = {
   ),
 };
 
-/** What a node that holds the log has beside it. */
-export interface Seen {
+/** What a node answers from by itself. */
+export interface Seen extends Omit<Sight, "self"> {
   readonly config: NodeConfig;
-  readonly manager: NodeId | null;
-  readonly watch: Pick<Watch, "missing">;
-  readonly digests: Pick<Digests, "usage">;
-  readonly now: Millis;
+  readonly roster: Roster;
+  readonly watch: Watch;
+  readonly replica: Replica;
 }
 
-/** An answer from what this node has applied, however old: for when no manager is to be had. */
-export function staleAnswer(replica: Replica, query: Query, seen: Seen): Response {
-  const { config, manager, watch, digests, now } = seen;
-  if (replica.state.clusterId === "") return NO_COPY;
+/** An answer from what this node knows, however old: for when no manager is to be had. */
+export function staleAnswer(query: Query, seen: Seen): Response {
+  const { config, roster, manager, watch, digests, replica, now } = seen;
+  const isCopy = replica.holdsLog && !roster.isWithoutLog && replica.state.clusterId !== "";
+  if (!isCopy) return withoutCopy(query, { ...seen, self: config.identity.node });
   if (query.kind === "token") {
     const reason = "the join token is read from the manager only";
     const hint = "Ask without consistency=stale.";
@@ -42,6 +42,8 @@ export function staleAnswer(replica: Replica, query: Query, seen: Seen): Respons
     learners: new Set(learners),
     usage: (node) => digests.usage(node),
     missedBy: (node) => watch.missing(node, now),
+    isHidden: (node) => watch.isHidden(node),
+    rttMs: (node) => watch.rttMs(node),
     nowMs: now,
     brakePercent: config.brakePercent,
     term: replica.raft.term,
@@ -52,4 +54,12 @@ export function staleAnswer(replica: Replica, query: Query, seen: Seen): Respons
   });
   if (result.kind === "refused") return result;
   return { kind: "ok", index: replica.raft.appliedIndex, manager, body: result.body };
+}
+
+/** Who the nodes are every node knows. */
+function withoutCopy(query: Query, seen: Seen & Sight): Response {
+  if (query.kind !== "nodes" && query.kind !== "node") return NO_COPY;
+  const result = query.kind === "nodes" ? seenNodes(seen) : seenNodeOf(query.node, seen);
+  if (result.kind === "refused") return result;
+  return { kind: "ok", index: seen.roster.index, manager: seen.manager, body: result.body };
 }

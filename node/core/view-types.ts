@@ -15,6 +15,9 @@ export interface UsageView {
   readonly memoryMib: number;
   readonly diskMib: number;
   readonly load1: number;
+  /** Over all interfaces but the loopback, smoothed; null: the machine does not tell. */
+  readonly networkRxBytesPerS: number | null;
+  readonly networkTxBytesPerS: number | null;
   /** How old the figures are; null when the node has not reported any yet. */
   readonly ageMs: number | null;
 }
@@ -27,26 +30,36 @@ export interface MissedByView {
   readonly forMs: number;
 }
 
+/**
+ * A node that holds no log knows of the others their names and addresses, who holds the log, and what they gossip. All else is
+ * null when such a node is asked for what it knows by itself (consistency=stale), and never otherwise.
+ */
 export interface NodeView {
   readonly id: string;
   readonly name: string;
-  readonly status: "ready" | "suspect" | "down" | "draining" | "cordoned" | "left";
-  readonly role: "voter" | "standby" | "member";
+  /** As far as a node without the log can tell: `ready` when it is connected with it, `suspect` when it misses it. */
+  readonly status: "ready" | "suspect" | "down" | "draining" | "cordoned" | "left" | null;
+  readonly role: "voter" | "standby" | "member" | null;
+  readonly holdsLog: boolean;
   readonly manager: boolean;
-  readonly datacenter: string;
-  readonly labels: Readonly<Record<string, string>>;
+  /** Nobody can dial it, as far as the answering node can tell: it is behind NAT or a firewall, and does not vote. */
+  readonly hidden: boolean;
+  readonly datacenter: string | null;
+  readonly labels: Readonly<Record<string, string>> | null;
   readonly addresses: readonly string[];
-  readonly publishAddress: string;
-  readonly resources: ResourcesView;
-  readonly allocated: ResourcesView;
+  readonly publishAddress: string | null;
+  readonly resources: ResourcesView | null;
+  readonly allocated: ResourcesView | null;
   readonly usage: UsageView | null;
+  /** From the answering node to this one and back, smoothed; null: that node does not watch this one. */
+  readonly rttMs: number | null;
   /** Nodes that watch this one and cannot hear it, nor those they asked: it is suspect while there are any. */
   readonly missedBy: readonly MissedByView[];
-  /** Tasks that are placed on it and not over. */
-  readonly tasks: number;
-  readonly version: string;
-  readonly driver: string;
-  readonly joinedAt: string;
+  /** Tasks that are placed on it and not over; by its own word where the log is not at hand. */
+  readonly tasks: number | null;
+  readonly version: string | null;
+  readonly driver: string | null;
+  readonly joinedAt: string | null;
 }
 
 export interface ServiceView {
@@ -231,6 +244,8 @@ export interface LocalView {
   readonly lastIndex: number;
   readonly leader: number;
   readonly manager: string | null;
+  /** Since a manager was heard; null: never by this process. */
+  readonly managerAgeMs: number | null;
   readonly voters: readonly number[];
   readonly learners: readonly number[];
   readonly log: LogView;

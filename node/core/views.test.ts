@@ -16,6 +16,8 @@ const CONTEXT: AnswerContext = {
   usage: () => null,
   missedBy: (node) =>
     node === idOf("b") ? [{ observer: idOf("a"), how: "silent", sinceMs: 5_000 }] : [],
+  isHidden: (node) => node === idOf("c"),
+  rttMs: (node) => (node === idOf("b") ? 1.2345 : null),
   nowMs: 9_000,
   term: 3,
   commitIndex: 9,
@@ -76,10 +78,15 @@ describe("nodes", () => {
     cluster.liveness("c", "down");
     const nodes = ask(cluster, { kind: "nodes" });
     expect(nodes).toMatchObject([
-      { name: "a", id: "id-a", role: "member", status: "ready", manager: true },
+      { name: "a", id: "id-a", role: "member", status: "ready", manager: true, holdsLog: false },
       { name: "b", role: "standby", status: "suspect", manager: false, driver: "docker,process" },
-      { name: "c", role: "voter", status: "down", tasks: 0 },
+      { name: "c", role: "voter", status: "down", tasks: 0, hidden: true, holdsLog: true },
     ]);
+    expect(ask(cluster, { kind: "node", node: "b" })).toMatchObject({
+      missedBy: [{ node: "id-a", name: "a", how: "silent", forMs: 4_000 }],
+      rttMs: 1.2,
+      hidden: false,
+    });
     expect(ask(cluster, { kind: "node", node: "b" })).toMatchObject({
       id: "id-b",
       allocated: { cpuMilli: 100, memoryMib: 64, diskMib: 0, gpus: 0 },
@@ -90,6 +97,17 @@ describe("nodes", () => {
     expect(ask(cluster, { kind: "node", node: "id-b" })).toMatchObject({ name: "b" });
     expect(ask(cluster, { kind: "node", node: "bb" })).toMatchObject({ code: "not-found" });
   });
+});
+
+it("what an observer said before it went down itself makes nobody suspect", () => {
+  const cluster = busy();
+  cluster.liveness("a", "down");
+  expect(ask(cluster, { kind: "node", node: "b" })).toMatchObject({
+    status: "ready",
+    missedBy: [],
+  });
+  cluster.liveness("a", "ready");
+  expect(ask(cluster, { kind: "node", node: "b" })).toMatchObject({ status: "suspect" });
 });
 
 it("a node that leaves is draining, unless worse is to be said of it", () => {

@@ -23,6 +23,7 @@ import type {
   ConfigView,
   EventView,
   LogView,
+  MissedByView,
   NodeView,
   ResourcesView,
   TaskView,
@@ -36,8 +37,11 @@ export interface ViewContext {
   readonly voters: ReadonlySet<number>;
   readonly learners: ReadonlySet<number>;
   readonly usage: (node: NodeId) => Measured | null;
-  /** Those who watch the node and miss it. */
+  /** Those who watch the node and miss it, or did when they were heard last. */
   readonly missedBy: (node: NodeId) => readonly Sighting[];
+  /** What the answering node itself knows of that one: see `Watch`. */
+  readonly isHidden: (node: NodeId) => boolean;
+  readonly rttMs: (node: NodeId) => number | null;
   readonly nowMs: Millis;
   /** See `brakeOf`. */
   readonly brakePercent: number;
@@ -101,16 +105,16 @@ export function answer(
 
 export function nodeView(state: ClusterState, node: NodeRecord, context: ViewContext): NodeView {
   const allocated = state.allocated(node.id);
+  const missedBy = whoMisses(state, node, context);
+  const role = roleOf(node, context);
   return {
     id: node.id,
     name: node.name,
-    status: statusOf(node, allocated.tasks, context),
-    role: context.voters.has(node.raftId)
-      ? "voter"
-      : context.learners.has(node.raftId)
-        ? "standby"
-        : "member",
+    status: statusOf(node, allocated.tasks, missedBy.length > 0, role),
+    role,
+    holdsLog: role !== "member",
     manager: context.manager === node.id,
+    hidden: context.isHidden(node.id),
     datacenter: node.datacenter,
     labels: node.labels,
     addresses: node.addresses,
@@ -118,12 +122,10 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
     resources: resourcesView(node.resources),
     allocated: resourcesView(allocated.resources),
     usage: usageView(context.usage(node.id), context.nowMs),
-    missedBy: context.missedBy(node.id).map(({ observer, how, sinceMs }) => ({
-      node: observer,
-      name: state.nodes.get(observer)?.name ?? "",
-      how,
-      forMs: Math.max(0, context.nowMs - sinceMs),
-    })),
+    rttMs: roundedRtt(context.rttMs(node.id)),
+    missedBy: missedBy.map((sighting) =>
+      missedByView(sighting, state.nodes.get(sighting.observer)?.name ?? "", context.nowMs),
+    ),
     tasks: allocated.tasks,
     version: node.orchVersion,
     driver: node.drivers.join(","),
@@ -131,7 +133,34 @@ export function nodeView(state: ClusterState, node: NodeRecord, context: ViewCon
   };
 }
 
-function usageView(measured: Measured | null, nowMs: Millis): UsageView | null {
+/** One that is down itself says nothing any more: its last word may be that it missed everybody. */
+function whoMisses(state: ClusterState, node: NodeRecord, context: ViewContext): Sighting[] {
+  return context
+    .missedBy(node.id)
+    .filter(({ observer }) => state.nodes.get(observer)?.liveness === "ready");
+}
+
+function roleOf({ raftId }: NodeRecord, { voters, learners }: ViewContext): Role {
+  if (voters.has(raftId)) return "voter";
+  return learners.has(raftId) ? "standby" : "member";
+}
+
+type Role = NonNullable<NodeView["role"]>;
+
+export function missedByView(
+  { observer, how, sinceMs }: Sighting,
+  name: string,
+  nowMs: Millis,
+): MissedByView {
+  return { node: observer, name, how, forMs: Math.max(0, nowMs - sinceMs) };
+}
+
+/** To a tenth: the clock behind it counts milliseconds. */
+export function roundedRtt(rttMs: number | null): number | null {
+  return rttMs === null ? null : Math.round(rttMs * 10) / 10;
+}
+
+export function usageView(measured: Measured | null, nowMs: Millis): UsageView | null {
   if (measured === null) return null;
   const { usage, atMs } = measured;
   return {
@@ -139,17 +168,23 @@ function usageView(measured: Measured | null, nowMs: Millis): UsageView | null {
     memoryMib: usage.memoryMib,
     diskMib: usage.diskMib,
     load1: usage.load1Milli / 1000,
+    networkRxBytesPerS: usage.networkRxBytesPerS,
+    networkTxBytesPerS: usage.networkTxBytesPerS,
     ageMs: Math.max(0, nowMs - atMs),
   };
 }
 
 /** A node that leaves is `left` once it has handed over all that it had: it is about to be removed. */
-function statusOf(node: NodeRecord, tasks: number, context: ViewContext): NodeView["status"] {
+function statusOf(
+  node: NodeRecord,
+  tasks: number,
+  isMissed: boolean,
+  role: Role,
+): NodeView["status"] {
   if (node.liveness === "down") return "down";
-  if (context.missedBy(node.id).length > 0) return "suspect";
+  if (isMissed) return "suspect";
   if (!node.leaving) return "ready";
-  const holdsLog = context.voters.has(node.raftId) || context.learners.has(node.raftId);
-  return tasks > 0 || holdsLog ? "draining" : "left";
+  return tasks > 0 || role !== "member" ? "draining" : "left";
 }
 
 /** Where people reach a node's published ports: where it listens, or, if that is everywhere, where it is known. */
@@ -296,7 +331,16 @@ function ok(body: unknown): Answer {
 }
 
 function noSuchNode(state: ClusterState, node: string): Answer {
-  const names = [...state.nodes.values()].map((record) => record.name);
+  return unknownNode(
+    [...state.nodes.values()].map((record) => record.name),
+    node,
+  );
+}
+
+export function unknownNode(
+  names: readonly string[],
+  node: string,
+): Extract<Answer, { kind: "refused" }> {
   const hint = didYouMean(node, names, "orch node ls");
   return { kind: "refused", fault: fault("not-found", `no node "${node}"`, hint, { node }) };
 }

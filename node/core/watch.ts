@@ -26,6 +26,8 @@ export class Watch {
   readonly #send: (to: NodeId, message: NodeMessage) => void;
   readonly #observer: Observer;
   readonly #alerts: Alerts = new Alerts();
+  /** To whom a stream stands. */
+  readonly #connected: Set<NodeId> = new Set();
   /** Members that this node cannot dial, and those that cannot dial this node. */
   readonly #hidden: Set<NodeId> = new Set();
   readonly #hiddenFrom: Set<NodeId> = new Set();
@@ -67,13 +69,28 @@ export class Watch {
     this.#send(peer, { kind: "hidden", hidden: !dialable });
   }
 
+  isConnected(node: NodeId): boolean {
+    return this.#connected.has(node);
+  }
+
+  /** See `Observer`: what this node itself, and nobody else, sees of another. */
+  rttMs(node: NodeId): number | null {
+    return this.#observer.rttMs(node);
+  }
+
+  alertOf(node: NodeId): Sighting | null {
+    return this.#observer.alertOf(node);
+  }
+
   peerUp(peer: NodeId, now: Millis): void {
+    this.#connected.add(peer);
     // It may be another process, which has yet to hear of it.
     if (this.#hidden.has(peer)) this.#send(peer, { kind: "hidden", hidden: true });
     this.#observer.peerUp(peer, now);
   }
 
   peerLost(peer: NodeId, now: Millis): void {
+    this.#connected.delete(peer);
     this.#observer.peerLost(peer, now);
   }
 

@@ -176,6 +176,12 @@ export class Connections {
     }
   }
 
+  /** Whether a stream to a peer is on that connection, or may be put on it: one to that peer is being dialled. */
+  mayUse(id: NodeId, connection: Connection): boolean {
+    const isDialling = (this.#peers.get(id)?.dialling ?? null) !== null;
+    return isDialling || [...this.#sessions].some((session) => session.connection === connection);
+  }
+
   /** A peer has connected by itself: it will open a stream, and if not we need not wait long. */
   onInboundConnection(id: NodeId): void {
     const peer = this.#peers.get(id);

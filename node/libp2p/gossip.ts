@@ -82,7 +82,7 @@ export class Gossip {
   }
 }
 
-function isGossip(protocol: string): boolean {
+export function isGossip(protocol: string): boolean {
   return GOSSIP_PROTOCOLS.some((known) => known === protocol);
 }
 

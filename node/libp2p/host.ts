@@ -126,7 +126,7 @@ function common(key: PrivateKey, limits: Limits, gater: ConnectionGater) {
     streamMuxers: [
       yamux({
         enableKeepAlive: false,
-        maxInboundStreams: 256,
+        maxInboundStreams: limits.streamsPerConnection,
         streamOptions: { maxStreamWindowSize: 1 << 20 },
       }),
     ],
@@ -134,11 +134,10 @@ function common(key: PrivateKey, limits: Limits, gater: ConnectionGater) {
     // It aborts a healthy connection when a ping is late; our own keepalives are on the peers' streams.
     connectionMonitor: { enabled: false },
     connectionManager: {
-      maxConnections: 10_000,
-      maxIncomingPendingConnections: 500,
-      // Per second and remote address: the default of 5 breaks a cluster on one host or behind one NAT.
-      inboundConnectionThreshold: 1_000,
-      maxParallelDials: 64,
+      maxConnections: limits.maxConnections,
+      maxIncomingPendingConnections: limits.maxPendingInbound,
+      inboundConnectionThreshold: limits.inboundPerSecond,
+      maxParallelDials: limits.parallelDials,
       dialTimeout: limits.dialMs,
       // As they are given: each is first some time, as not all have their time in one dial.
       addressSorter: (): 0 => 0,

@@ -289,6 +289,25 @@ test("garbage on a member's streams is counted and ends them only", async () => 
   expect([a.log.lost, b.log.lost]).toEqual([[], []]);
 });
 
+test("a member's connection that nothing but gossip uses is closed, the one that is used is not", async () => {
+  const [a, b] = await pair({ ...LIMITS, unusedMs: 500 });
+  const key = await generateKeyPair("Ed25519");
+  const idler = await createJoiner(key, LIMITS);
+  networks.closes(() => idler.stop());
+  await startHost(idler, []);
+  const members = new Set([a.network.self, b.network.self, nodeIdOf(key)]);
+  a.network.admit(members, null);
+  const connection = await idler.dial(multiaddr(a.network.addresses()[0] ?? ""));
+  await connection.newStream("/meshsub/1.1.0");
+  await until(() => connection.status !== "open");
+  b.network.send(a.network.self, Buffer.from("unmoved"));
+  await vi.waitFor(
+    () => expect(a.log.frames.map(({ text }) => text)).toEqual(["unmoved"]),
+    patient,
+  );
+  expect([a.log.lost, b.log.lost]).toEqual([[], []]);
+});
+
 test("a port that is taken is named, with the flag that changes it", async () => {
   const server = createServer();
   server.listen(0, "127.0.0.1");

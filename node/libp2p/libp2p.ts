@@ -9,7 +9,7 @@ import { readBulk, serveBulk, type BulkCounts } from "./bulk.ts";
 import { Connections } from "./connections.ts";
 import { newCounters, type Counters } from "./counters.ts";
 import { StreamLostError } from "./frame-stream.ts";
-import { Gossip } from "./gossip.ts";
+import { Gossip, isGossip } from "./gossip.ts";
 import { DialBack } from "./dial-back.ts";
 import { Discovery } from "./discovery.ts";
 import { createHost, startHost, type Host } from "./host.ts";
@@ -125,7 +125,20 @@ class Libp2pNetwork implements Network {
     this.#repairs = setInterval(() => {
       for (const { connection, ageMs } of this.#connections.inUse())
         this.#gossip.repair(connection, ageMs);
+      this.#closeUnused();
     }, 1_000);
+  }
+
+  /** Gossip keeps to whatever connection it finds, and would keep it open for ever. */
+  #closeUnused(): void {
+    for (const connection of this.#host.getConnections()) {
+      const peer = peerOf(connection);
+      const isYoung = Date.now() - connection.timeline.open < this.#limits.unusedMs;
+      if (isYoung || !this.#strangers.isMember(peer)) continue;
+      if (this.#connections.mayUse(peer, connection)) continue;
+      if (connection.streams.every(({ protocol }) => isGossip(protocol)))
+        connection.abort(new StreamLostError("nobody uses this connection"));
+    }
   }
 
   async start(listen: readonly string[]): Promise<void> {

@@ -150,6 +150,8 @@ describe.runIf(lacking === null)("two nodes behind NAT, each of its own", () => 
         const holders = views.filter(({ role }) => role !== "member");
         const names = holders.map(({ name, role }) => `${name} ${role}`).toSorted();
         expect(names).toEqual(["open1 voter", "open2 voter", "open3 voter"]);
+        const said = views.filter((view) => view.hidden).map(({ name }) => name);
+        expect(said.toSorted()).toEqual(["hidden1", "hidden2"]);
       },
       { timeout: SETTLED_MS, interval: 500 },
     );
