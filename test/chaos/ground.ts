@@ -1,0 +1,102 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Prng } from "../../lib/prng.ts";
+import type { NodeProcess } from "../fixtures/node-process.ts";
+import type { ProcessCluster } from "../fixtures/process-cluster.ts";
+import type { Namespaces } from "./namespaces.ts";
+import type { Target } from "./plan.ts";
+
+/** A node that was asked to end is gone by then. */
+const END_MS = 20_000;
+
+/** A fault that was done, from when to when. */
+export interface Done {
+  readonly kind: string;
+  readonly text: string;
+  readonly fromMs: number;
+  toMs: number;
+}
+
+/** What all faults share: the nodes, whom of them some fault has its hand on, and what was done. */
+export class Ground {
+  readonly cluster: ProcessCluster;
+  /** Null: all nodes are on loopback. */
+  readonly namespaces: Namespaces | null;
+  readonly prng: Prng;
+  readonly #say: (text: string) => void;
+  readonly #held: Set<NodeProcess> = new Set();
+  readonly #ending: AbortController = new AbortController();
+  readonly done: Done[] = [];
+  /** What must not be, such as a node that does not end when asked to. */
+  readonly problems: string[] = [];
+
+  constructor(
+    cluster: ProcessCluster,
+    namespaces: Namespaces | null,
+    prng: Prng,
+    say: (text: string) => void,
+  ) {
+    this.cluster = cluster;
+    this.namespaces = namespaces;
+    this.prng = prng;
+    this.#say = say;
+  }
+
+  /** All that is under way is to be undone. */
+  end(): void {
+    this.#ending.abort();
+  }
+
+  get isEnding(): boolean {
+    return this.#ending.signal.aborted;
+  }
+
+  /** Does `work` to the nodes, which no other fault gets meanwhile. */
+  async holding(nodes: readonly NodeProcess[], work: () => Promise<void>): Promise<void> {
+    for (const node of nodes) this.#held.add(node);
+    try {
+      await work();
+    } finally {
+      for (const node of nodes) this.#held.delete(node);
+    }
+  }
+
+  isHeld(node: NodeProcess): boolean {
+    return this.#held.has(node);
+  }
+
+  /** Says and notes what is done, and how long it takes. */
+  async lasting(kind: string, text: string, work: () => Promise<void>): Promise<void> {
+    const done: Done = { kind, text, fromMs: performance.now(), toMs: Number.POSITIVE_INFINITY };
+    this.done.push(done);
+    this.#say(`${kind} ${text}`);
+    await work();
+    done.toMs = performance.now();
+  }
+
+  /** The node that is meant, or another if that one is harmed already; null: all are. */
+  async take(target: Target): Promise<NodeProcess | null> {
+    const { nodes } = this.cluster;
+    const node = target === "manager" ? await this.cluster.manager() : nodes[target % nodes.length];
+    const free = this.free();
+    if (node !== undefined && node !== null && free.includes(node)) return node;
+    return free.length === 0 ? null : this.prng.pick(free);
+  }
+
+  /** Up, and in no other fault's hands. */
+  free(): NodeProcess[] {
+    return this.cluster.nodes.filter((node) => node.state === "up" && !this.#held.has(node));
+  }
+
+  /** Waits until its process is gone; a node that takes too long is a problem, and killed. */
+  async gone(node: NodeProcess): Promise<void> {
+    if (await node.gone(END_MS)) return;
+    this.problems.push(`${node.name} has not ended ${END_MS} ms after it was asked to`);
+    node.signal("SIGKILL");
+    await node.gone(END_MS);
+  }
+
+  /** Waits, unless all is to be undone. */
+  rest(waitMs: number): Promise<void> {
+    return delay(waitMs, undefined, { signal: this.#ending.signal }).catch(() => undefined);
+  }
+}
