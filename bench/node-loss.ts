@@ -98,6 +98,7 @@ async function build(namespaces: Namespaces): Promise<Arena> {
     flags: [],
     parent: values.folder ?? null,
     places: namespaces.places,
+    docker: null,
   });
   return { namespaces, cluster, events: new Events(cluster.nodes), downs: new Map() };
 }

@@ -42,6 +42,7 @@ async function run(): Promise<number> {
     flags: [],
     parent: values.folder ?? null,
     places: namespaces.places,
+    docker: null,
   });
   await startJobs(cluster, Math.ceil(minutes * 60) + SLACK_MS / 1_000);
   await settledJobs(cluster, FIXED_JOBS);

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Prng } from "../../lib/prng.ts";
 import type { NodeProcess } from "../fixtures/node-process.ts";
 import type { ProcessCluster } from "../fixtures/process-cluster.ts";
+import type { Crates } from "./crates.ts";
 import type { Namespaces } from "./namespaces.ts";
 import type { Target } from "./plan.ts";
 
@@ -21,6 +22,8 @@ export class Ground {
   readonly cluster: ProcessCluster;
   /** Null: all nodes are on loopback. */
   readonly namespaces: Namespaces | null;
+  /** Null: there is no Docker engine. */
+  readonly crates: Crates | null;
   readonly prng: Prng;
   readonly #say: (text: string) => void;
   readonly #held: Set<NodeProcess> = new Set();
@@ -30,13 +33,13 @@ export class Ground {
   readonly problems: string[] = [];
 
   constructor(
-    cluster: ProcessCluster,
-    namespaces: Namespaces | null,
+    { cluster, namespaces, crates }: Pick<Ground, "cluster" | "namespaces" | "crates">,
     prng: Prng,
     say: (text: string) => void,
   ) {
     this.cluster = cluster;
     this.namespaces = namespaces;
+    this.crates = crates;
     this.prng = prng;
     this.#say = say;
   }

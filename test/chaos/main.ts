@@ -6,6 +6,7 @@ import { Prng } from "../../lib/prng.ts";
 import { bound, ProcessCluster } from "../fixtures/process-cluster.ts";
 import type { Operation } from "../linearizability/history.ts";
 import { Clients } from "./clients.ts";
+import { CRATE_JOB, Crates } from "./crates.ts";
 import { Ground } from "./ground.ts";
 import { members, readAll, ready, same, serves } from "./healed.ts";
 import { JobChanges } from "./job-changes.ts";
@@ -21,12 +22,12 @@ import { Watch } from "./watch.ts";
 /**
  * Real nodes under random harm and a load of clients, all on this machine and all drawn from the seed:
  *
- *     npm run chaos -- [--nodes 5] [--minutes 10] [--seed S] [--clients 12] [--folder DIR] [--netns] [--at-most-one]
+ *     npm run chaos -- [--nodes 5] [--minutes 10] [--seed S] [--clients 12] [--folder DIR] [--netns] [--docker unix:///run/docker.sock] [--at-most-one]
  *
  * Processes are killed, stopped, restarted, and come back at other addresses; leadership is handed over; nodes join, leave, and are
  * lost for good and removed. `--netns` (root, Linux) also cuts the network and changes addresses under a running node, each being in
  * a namespace of its own. Clients write and read registers, and change jobs. `--at-most-one` adds a job that must never
- * run twice, whose tasks tell of themselves in one file.
+ * run twice, whose tasks tell of themselves in one file. `--docker`: an engine (as DOCKER_HOST) that all nodes share, for one more job.
  * In the end all is healed, and then: every acknowledged write is there, the history of all clients is linearizable, all replicas hold
  * the same state, every wanted task runs exactly once and as its job was last changed, nothing else runs on any node that there was.
  * Exits with 1 otherwise, and writes the history to a file.
@@ -38,6 +39,7 @@ const OPTIONS = {
   clients: { type: "string", default: "12" },
   folder: { type: "string" },
   netns: { type: "boolean", default: false },
+  docker: { type: "string" },
   "at-most-one": { type: "boolean", default: false },
 } as const;
 
@@ -59,6 +61,8 @@ process.exit(await run());
 
 interface Parts {
   readonly cluster: ProcessCluster;
+  /** Null: there is no Docker engine. */
+  readonly crates: Crates | null;
   readonly ground: Ground;
   readonly watch: Watch;
   readonly clients: Clients;
@@ -73,17 +77,24 @@ async function run(): Promise<number> {
     flags: [],
     parent: values.folder ?? null,
     places: namespaces?.places ?? null,
+    docker: values.docker ?? null,
   });
   const lifeSeconds = Math.ceil(minutes * 60) + SLACK_MS / 1_000;
   await startJobs(cluster, lifeSeconds);
   if (isSole) await startSole(cluster, lifeSeconds);
-  const fixed = isSole ? [...FIXED_JOBS, SOLE_JOB] : FIXED_JOBS;
+  const crates = values.docker === undefined ? null : new Crates(values.docker, cluster);
+  await crates?.start(lifeSeconds);
+  const fixed = [
+    ...FIXED_JOBS,
+    ...(isSole ? [SOLE_JOB] : []),
+    ...(crates === null ? [] : [CRATE_JOB]),
+  ];
   await settledJobs(cluster, fixed);
   const prng = new Prng(seed);
-  const ground = new Ground(cluster, namespaces, prng.fork(), say);
+  const ground = new Ground({ cluster, namespaces, crates }, prng.fork(), say);
   const clients = new Clients(cluster.nodes, prng.fork());
   const changes = new JobChanges(cluster.nodes, prng.fork(), lifeSeconds);
-  const parts = { cluster, ground, watch: new Watch(cluster.nodes), clients, changes };
+  const parts = { cluster, crates, ground, watch: new Watch(cluster.nodes), clients, changes };
   startedMs = performance.now();
   parts.watch.start();
   clients.start(clientCount);
@@ -97,6 +108,7 @@ async function run(): Promise<number> {
   }
   problems.push(...[ground, clients, changes, parts.watch].flatMap((part) => part.problems));
   judge(parts, final, problems);
+  await crates?.clear();
   if (problems.length === 0) {
     say(`seed ${seed}: no violation; load ${load()}`);
     return 0;
@@ -107,7 +119,7 @@ async function run(): Promise<number> {
 
 /** Waits until all is as it has to be; what is not becomes a problem. What the registers hold then. */
 async function heal(
-  { cluster, clients, changes, watch }: Parts,
+  { cluster, crates, clients, changes, watch }: Parts,
   problems: string[],
   wanted: () => typeof FIXED_JOBS,
 ): Promise<Final> {
@@ -132,7 +144,7 @@ async function heal(
     settledJobs(cluster, wanted()),
   );
   await step("nothing else runs", async () => {
-    const found = await orphans(cluster);
+    const found = [...(await orphans(cluster)), ...((await crates?.orphans()) ?? [])];
     if (found.length > 0) throw new Error(`no task names\n${found.join("\n")}`);
   });
   await step("", () => same(cluster, say));

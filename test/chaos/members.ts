@@ -113,6 +113,7 @@ export class Members {
     node.signal("SIGKILL");
     await this.#ground.gone(node);
     killTasks(new Set([node.id]));
+    await this.#ground.crates?.destroy(new Set([node.id]));
     await this.#done(node, "DELETE", `/v1/nodes/${node.id}`);
   }
 
