@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -15,7 +15,7 @@ import { Namespaces } from "./namespaces.ts";
 import { Nemesis } from "./nemesis.ts";
 import { orphans } from "./orphans.ts";
 import { longGaps, report, seconds } from "./report.ts";
-import { SOLE_JOB, soleVerdict, startSole } from "./sole-job.ts";
+import { keepSole, SOLE_JOB, soleVerdict, startSole } from "./sole-job.ts";
 import { type Final, violationOf } from "./verdict.ts";
 import { Watch } from "./watch.ts";
 
@@ -103,7 +103,7 @@ async function run(): Promise<number> {
   say("all faults are undone");
   const problems: string[] = [];
   const final = await heal(parts, problems, () => [...fixed, ...changes.wanted]);
-  for (const { name, death } of cluster.nodes) {
+  for (const { name, death } of cluster.all) {
     if (death !== null) problems.push(`${name}: ${death}`);
   }
   problems.push(...[ground, clients, changes, parts.watch].flatMap((part) => part.problems));
@@ -181,9 +181,10 @@ function keep(
 ): void {
   for (const problem of problems) say(`VIOLATION: ${problem}`);
   writeFileSync(`${kept}.json`, JSON.stringify(history));
-  const logs = cluster.nodes.map((node) => `${node.name}\n${node.logEnd()}`);
+  const logs = cluster.all.map(({ name, logPath }) => `${name}\n${readFileSync(logPath, "utf8")}`);
   const seen = watch.timeline(startedMs, Number.POSITIVE_INFINITY);
   writeFileSync(`${kept}.txt`, [...problems, ...logs, ...seen].join("\n"));
+  if (isSole) keepSole(cluster, `${kept}.log`);
   say(`seed ${seed}: the history is in ${kept}.json, logs and states in ${kept}.txt`);
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ProcessCluster } from "../fixtures/process-cluster.ts";
@@ -41,6 +41,11 @@ export async function startSole(cluster: ProcessCluster, lifeSeconds: number): P
 export function soleVerdict(cluster: ProcessCluster): SoleVerdict {
   const text = readFileSync(fileOf(cluster), "utf8");
   return judgeSole(text.slice(0, text.lastIndexOf("\n") + 1));
+}
+
+/** Keeps what its tasks told. */
+export function keepSole(cluster: ProcessCluster, path: string): void {
+  copyFileSync(fileOf(cluster), path);
 }
 
 function fileOf({ folder }: ProcessCluster): string {
