@@ -8,6 +8,10 @@ import type { Target } from "./plan.ts";
 
 /** A node that was asked to end is gone by then. */
 const END_MS = 20_000;
+const READY_PER_MILLE = 700;
+/** Without a quorum nobody gets ready. */
+const START_MS = 15_000;
+const LOOK_MS = 100;
 
 /** A fault that was done, from when to when. */
 export interface Done {
@@ -76,13 +80,16 @@ export class Ground {
     done.toMs = performance.now();
   }
 
-  /** The node that is meant, or another if that one is harmed already; null: all are. */
-  async take(target: Target): Promise<NodeProcess | null> {
+  /** The node that is meant, or another if that one is harmed already, and how to call it; null: all are. */
+  async take(target: Target): Promise<{ node: NodeProcess; who: string } | null> {
     const { nodes } = this.cluster;
-    const node = target === "manager" ? await this.cluster.manager() : nodes[target % nodes.length];
+    const meant =
+      target === "manager" ? await this.cluster.manager() : nodes[target % nodes.length];
     const free = this.free();
-    if (node !== undefined && node !== null && free.includes(node)) return node;
-    return free.length === 0 ? null : this.prng.pick(free);
+    if (free.length === 0) return null;
+    const node = free.find((each) => each === meant) ?? this.prng.pick(free);
+    const isManager = target === "manager" && node === meant;
+    return { node, who: `${node.name}${isManager ? " (manager)" : ""}` };
   }
 
   /** Up, and in no other fault's hands. */
@@ -98,8 +105,24 @@ export class Ground {
     await node.gone(END_MS);
   }
 
+  /** Starts these anew. Most of them are then spared until they are ready: a slow machine would never see them so. */
+  async start(nodes: readonly NodeProcess[]): Promise<void> {
+    for (const node of nodes) node.start("start");
+    if (!this.prng.chance(READY_PER_MILLE)) return;
+    const endMs = performance.now() + START_MS;
+    while (!this.isEnding && performance.now() < endMs) {
+      if ((await Promise.all(nodes.map(isReady))).every(Boolean)) return;
+      await this.rest(LOOK_MS);
+    }
+  }
+
   /** Waits, unless all is to be undone. */
   rest(waitMs: number): Promise<void> {
     return delay(waitMs, undefined, { signal: this.#ending.signal }).catch(() => undefined);
   }
+}
+
+/** One that has left or was removed ends instead. */
+async function isReady(node: NodeProcess): Promise<boolean> {
+  return node.state === "down" || (await node.raft())?.ready === true;
 }

@@ -73,10 +73,11 @@ export class Members {
   }
 
   async #part(how: "leave" | "lose", target: MemberFault["target"]): Promise<void> {
-    const node = await this.#ground.take(target);
-    const view = (await node?.raft()) ?? null;
-    if (node === null || view === null) return;
-    const who = `${node.name}${target === "manager" ? " (manager)" : ""}`;
+    const taken = await this.#ground.take(target);
+    const view = (await taken?.node.raft()) ?? null;
+    // Another fault may have got it meanwhile, which would start it again.
+    if (taken === null || view === null || this.#ground.isHeld(taken.node)) return;
+    const { node, who } = taken;
     if (how === "leave") {
       await this.#ground.lasting("leave", who, () => this.#leave(node));
     } else {

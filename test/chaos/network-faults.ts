@@ -7,13 +7,13 @@ import type { MoveFault, NetworkFault } from "./plan.ts";
 /** The line of one node is cut or made bad, for a while. */
 export async function harmNetwork(ground: Ground, fault: NetworkFault): Promise<void> {
   const { cluster, namespaces, prng } = ground;
-  const node = await ground.take(fault.target);
-  if (node === null || namespaces === null) return;
+  const taken = await ground.take(fault.target);
+  if (taken === null || namespaces === null) return;
+  const { node, who } = taken;
   const namespace = namespaceOf(node);
   const others = cluster.nodes.filter((each) => each !== node);
   const peer = others.length === 0 ? "" : namespaceOf(prng.pick(others));
   const kind = fault.kind === "cut" ? `cut: ${fault.cut}` : "loss and delay";
-  const who = `${node.name}${fault.target === "manager" ? " (manager)" : ""}`;
   await ground.holding([node], () =>
     ground.lasting(kind, `${who} for ${fault.forMs} ms`, async () => {
       if (fault.kind === "cut") namespaces.cut(namespace, fault.cut, peer);
@@ -37,7 +37,7 @@ export async function move(ground: Ground, { how, count }: MoveFault): Promise<v
         await Promise.all(chosen.map((node) => ground.gone(node)));
       }
       for (const node of chosen) node.moveTo(await elsewhere(ground, node));
-      if (how === "restart") for (const node of chosen) node.start("start");
+      if (how === "restart") await ground.start(chosen);
     }),
   );
 }

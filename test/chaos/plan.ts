@@ -64,7 +64,7 @@ export function* plannedFaults(seed: number, nodes: number, network: boolean): G
 }
 
 function draw(prng: Prng, target: Target, forMs: number, nodes: number, network: boolean): Fault {
-  const lot = prng.below(network ? 1_900 : 1_300);
+  const lot = prng.below(network ? 2_000 : 1_400);
   if (lot < 330) return { kind: "kill", target, downMs: forMs };
   // Long enough for another leader, short enough that clients still wait for this one's answers.
   if (lot < 430) return { kind: "pause", target, forMs: prng.between(1_500, 3_800) };
@@ -72,15 +72,15 @@ function draw(prng: Prng, target: Target, forMs: number, nodes: number, network:
   if (lot < 780) return { kind: "restart", target, downMs: forMs };
   if (lot < 860) return { kind: "kill-many", count: prng.between(2, nodes), downMs: forMs };
   if (lot < 1_000) return { kind: "transfer" };
-  if (lot < 1_160) {
+  if (lot < 1_260) {
     const change = prng.pick(["join", "leave", "lose"] as const);
     return { kind: "member", change, target };
   }
-  if (lot < 1_300) {
+  if (lot < 1_400) {
     const how = network && prng.chance(600) ? "live" : "restart";
     return { kind: "move", how, count: prng.chance(700) ? 1 : prng.between(2, nodes) };
   }
-  if (lot < 1_450) return { kind: "loss", target, forMs };
+  if (lot < 1_550) return { kind: "loss", target, forMs };
   const cut = prng.pick(["isolated", "deaf", "mute", "from-one"] as const);
   return { kind: "cut", cut, target, forMs };
 }

@@ -18,9 +18,9 @@ export async function harmProcess(ground: Ground, fault: ProcessFault): Promise<
     );
     return;
   }
-  const node = await ground.take(fault.target);
-  if (node === null) return;
-  const who = `${node.name}${fault.target === "manager" ? " (manager)" : ""}`;
+  const taken = await ground.take(fault.target);
+  if (taken === null) return;
+  const { node, who } = taken;
   await ground.holding([node], async () => {
     switch (fault.kind) {
       case "kill":
@@ -53,7 +53,7 @@ async function interrupt(
   for (const node of nodes) node.signal(signal);
   await Promise.all(nodes.map((node) => ground.gone(node)));
   await ground.rest(downMs);
-  for (const node of nodes) node.start("start");
+  await ground.start(nodes);
 }
 
 async function handOver(ground: Ground): Promise<void> {
