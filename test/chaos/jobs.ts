@@ -14,8 +14,7 @@ const MARK = "CHAOS_CHANGE";
 /** What is to run of a job in the end. */
 export interface WantedJob {
   readonly name: string;
-  /** Null: it is not known, and nothing is said of it. */
-  readonly version: number | null;
+  readonly version: number;
   readonly replicas: number;
   /** Of which change its tasks are; null: it has no changes. */
   readonly change: number | null;
@@ -94,7 +93,7 @@ async function unsettled(cluster: ProcessCluster, wanted: readonly WantedJob[]):
   if (node === undefined) return "no nodes";
   const jobs = await node.get<readonly JobView[]>("/v1/jobs");
   const different = unlike(
-    jobs.map((job) => `${job.name} ${versionOf(job, wanted)} desired ${desiredOf(job)}`),
+    jobs.map((job) => `${job.name} ${job.version} desired ${desiredOf(job)}`),
     wanted.map((job) => `${job.name} ${job.version} desired ${job.replicas}`),
   );
   if (different !== "") return `jobs: ${different}`;
@@ -133,10 +132,6 @@ function foundOtherwise(
 function markOf(pid: number): string {
   const mark = environmentOf(pid).find((word) => word.startsWith(`${MARK}=`));
   return mark === undefined ? "" : ` of change ${mark.slice(MARK.length + 1)}`;
-}
-
-function versionOf({ name, version }: JobView, wanted: readonly WantedJob[]): number | null {
-  return wanted.find((job) => job.name === name)?.version === null ? null : version;
 }
 
 function desiredOf({ services }: JobView): number {
