@@ -29,7 +29,7 @@ export class Ground {
   /** Null: there is no Docker engine. */
   readonly crates: Crates | null;
   readonly prng: Prng;
-  readonly #say: (text: string) => void;
+  readonly say: (text: string) => void;
   readonly #held: Set<NodeProcess> = new Set();
   readonly #ending: AbortController = new AbortController();
   readonly done: Done[] = [];
@@ -45,7 +45,7 @@ export class Ground {
     this.namespaces = namespaces;
     this.crates = crates;
     this.prng = prng;
-    this.#say = say;
+    this.say = say;
   }
 
   /** All that is under way is to be undone. */
@@ -75,7 +75,7 @@ export class Ground {
   async lasting(kind: string, text: string, work: () => Promise<void>): Promise<void> {
     const done: Done = { kind, text, fromMs: performance.now(), toMs: Number.POSITIVE_INFINITY };
     this.done.push(done);
-    this.#say(`${kind} ${text}`);
+    this.say(`${kind} ${text}`);
     await work();
     done.toMs = performance.now();
   }

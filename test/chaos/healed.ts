@@ -8,6 +8,8 @@ import type { Final } from "./verdict.ts";
 /** What has to be so again once all harm is undone. Each throws with what is not so. */
 
 const HEAL_MS = 90_000;
+/** One that went down again and again has to stay for a minute before it counts as ready, and that under one manager. */
+const MEMBERS_MS = 240_000;
 const WRITES_AFTER = 500;
 
 export async function ready(cluster: ProcessCluster): Promise<void> {
@@ -43,7 +45,7 @@ export async function members(cluster: ProcessCluster): Promise<void> {
         .join("\n");
       return last === wanted.join("\n") ? true : null;
     },
-    HEAL_MS,
+    MEMBERS_MS,
     100,
   );
 }

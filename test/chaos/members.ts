@@ -51,6 +51,7 @@ export class Members {
           },
         );
         node.mayEnd(false);
+        this.#ground.say(`${node.name} has joined`);
       }),
     );
   }
@@ -86,6 +87,7 @@ export class Members {
       );
     }
     await this.#within(`${who} still has a part in Raft`, () => this.#isForgotten(view));
+    this.#ground.say(`${who} is no member any more`);
     this.#ground.cluster.retire(node);
     if (node.plan.namespace !== null) this.#ground.namespaces?.remove(node.plan.namespace);
   }
