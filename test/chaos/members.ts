@@ -1,5 +1,6 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { LocalView } from "../../node/core/view-types.ts";
-import { type Answer, type NodeProcess, until } from "../fixtures/node-process.ts";
+import type { Answer, NodeProcess } from "../fixtures/node-process.ts";
 import { killTasks, taskProcesses } from "../fixtures/orch-process.ts";
 import type { Ground } from "./ground.ts";
 import type { MemberFault } from "./plan.ts";
@@ -7,7 +8,7 @@ import type { MemberFault } from "./plan.ts";
 /** So many nodes there are at least and at most. */
 const LEAST = 4;
 const MOST = 8;
-/** For one change, under any other harm: nodes are away for half a minute, and a quorum with them. */
+/** For one change, once all other harm is undone: as long as a quorum is away nothing comes of it. */
 const CHANGE_MS = 180_000;
 const ASK_MS = 4_000;
 const AGAIN_MS = 250;
@@ -175,8 +176,15 @@ export class Members {
     what: string | (() => string),
     look: () => Promise<true | null> | true | null,
   ): Promise<void> {
-    const say = typeof what === "string" ? () => what : what;
-    await until(say, look, CHANGE_MS, AGAIN_MS);
+    for (let endMs = Number.POSITIVE_INFINITY; (await look()) === null;) {
+      const nowMs = performance.now();
+      if (this.#ground.isEnding) endMs = Math.min(endMs, nowMs + CHANGE_MS);
+      if (nowMs > endMs) {
+        const said = typeof what === "string" ? what : what();
+        throw new Error(`${said}\n(not within ${CHANGE_MS} ms after all other harm was undone)`);
+      }
+      await delay(AGAIN_MS);
+    }
   }
 }
 
