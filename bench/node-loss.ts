@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
+import { present } from "../lib/assert.ts";
 import type { NodeView, TaskView } from "../node/core/view-types.ts";
 import { Namespaces } from "../test/chaos/namespaces.ts";
 import { type NodeProcess, until } from "../test/fixtures/node-process.ts";
@@ -97,6 +98,7 @@ async function build(namespaces: Namespaces): Promise<Arena> {
     flags: [],
     parent: values.folder ?? null,
     places: namespaces.places,
+    docker: null,
   });
   return { namespaces, cluster, events: new Events(cluster.nodes), downs: new Map() };
 }
@@ -125,15 +127,15 @@ async function lose(
   const lost =
     victim === "a node" ? (others[events.heard.length % others.length] ?? manager) : manager;
   const slots = tasks.filter(({ node }) => node === lost.id).map(({ slot }) => slot);
-  const at = cluster.nodes.indexOf(lost);
+  const namespace = present(lost.plan.namespace, "each node has one");
   downs.set(lost, (downs.get(lost) ?? 0) + 1);
   const from = events.heard.length;
   const startMs = performance.now();
   if (fault === "kill -9") lost.signal("SIGKILL");
   else if (fault === "SIGSTOP") lost.signal("SIGSTOP");
-  else namespaces.cut(at, "isolated", 0);
+  else namespaces.cut(namespace, "isolated", "");
   const loss = await replaced(events, from, startMs, lost, slots);
-  if (fault === "silent cut") namespaces.heal(at);
+  if (fault === "silent cut") namespaces.heal(namespace);
   else if (fault === "SIGSTOP") lost.signal("SIGCONT");
   else if (await lost.gone(LOSS_LIMIT_MS)) lost.start("start");
   await whole(cluster);

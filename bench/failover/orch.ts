@@ -16,7 +16,7 @@ export class OrchContender implements Contender {
 
   static async start(parent: string | null): Promise<OrchContender> {
     const flags = ["--no-worker"];
-    const options = { nodes: NODES, flags, parent, places: null };
+    const options = { nodes: NODES, flags, parent, places: null, docker: null };
     return new OrchContender(await ProcessCluster.start(options));
   }
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { transfer } from "../../test/chaos/nemesis.ts";
+import { transfer } from "../../test/chaos/process-faults.ts";
 import { type OrchContender, writeTo } from "./orch.ts";
 
 const CLIENTS = 16;

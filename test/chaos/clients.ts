@@ -157,7 +157,9 @@ export class Clients {
   #writeOutput({ status, text }: Answer, register: string): Output | null {
     if (status === 412) return { kind: "refused" };
     if (status === 200) return { kind: "written", version: numberOf(text, "version") };
-    if (![429, 503, 504].includes(status)) this.problems.push(`PUT ${register}: ${status} ${text}`);
+    // 403: the node that was asked has left, and is about to end.
+    if (![403, 429, 503, 504].includes(status))
+      this.problems.push(`PUT ${register}: ${status} ${text}`);
     return null;
   }
 

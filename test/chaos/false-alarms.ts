@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { Events } from "../../bench/node-loss/events.ts";
 import type { NodeView } from "../../node/core/view-types.ts";
 import { bound, ProcessCluster } from "../fixtures/process-cluster.ts";
-import { settledJobs, startJobs } from "./jobs.ts";
+import { FIXED_JOBS, settledJobs, startJobs } from "./jobs.ts";
 import { Namespaces } from "./namespaces.ts";
 
 /**
@@ -42,12 +42,13 @@ async function run(): Promise<number> {
     flags: [],
     parent: values.folder ?? null,
     places: namespaces.places,
+    docker: null,
   });
   await startJobs(cluster, Math.ceil(minutes * 60) + SLACK_MS / 1_000);
-  await settledJobs(cluster);
+  await settledJobs(cluster, FIXED_JOBS);
   const events = new Events(cluster.nodes);
   const before = events.heard.length;
-  for (const at of cluster.nodes.keys()) namespaces.disturb(at);
+  for (const { namespace } of namespaces.places) namespaces.disturb(namespace);
   const burners = Array.from({ length: availableParallelism() }, burn);
   say(`${count} nodes, ${minutes} minutes, ${burners.length} busy processes, 5 % of packets lost`);
   const suspicions = await look(cluster, performance.now() + minutes * 60_000);

@@ -1,28 +1,36 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { quantile } from "../../bench/consensus/numbers.ts";
 import { Prng } from "../../lib/prng.ts";
-import { until } from "../fixtures/node-process.ts";
-import { bound, ProcessCluster, viewLine } from "../fixtures/process-cluster.ts";
+import { bound, ProcessCluster } from "../fixtures/process-cluster.ts";
 import type { Operation } from "../linearizability/history.ts";
-import { type Acked, Clients } from "./clients.ts";
-import { settledJobs, startJobs } from "./jobs.ts";
+import { Clients } from "./clients.ts";
+import { CRATE_JOB, Crates } from "./crates.ts";
+import { Ground } from "./ground.ts";
+import { members, readAll, ready, same, serves } from "./healed.ts";
+import { JobChanges } from "./job-changes.ts";
+import { FIXED_JOBS, settledJobs, startJobs } from "./jobs.ts";
 import { Namespaces } from "./namespaces.ts";
-import { type Done, Nemesis } from "./nemesis.ts";
+import { Nemesis } from "./nemesis.ts";
+import { orphans } from "./orphans.ts";
+import { longGaps, report, seconds } from "./report.ts";
+import { keepSole, SOLE_JOB, soleVerdict, startSole } from "./sole-job.ts";
 import { type Final, violationOf } from "./verdict.ts";
 import { Watch } from "./watch.ts";
 
 /**
  * Real nodes under random harm and a load of clients, all on this machine and all drawn from the seed:
  *
- *     npm run chaos -- [--nodes 5] [--minutes 10] [--seed S] [--clients 12] [--folder DIR] [--netns]
+ *     npm run chaos -- [--nodes 5] [--minutes 10] [--seed S] [--clients 12] [--folder DIR] [--netns] [--docker unix:///run/docker.sock] [--at-most-one]
  *
- * Processes are killed, stopped, restarted, and leadership is handed over; `--netns` (root, Linux) also cuts the
- * network, each node being in a namespace of its own. In the end all is healed, and then: every acknowledged write is
- * there, the history of all clients is linearizable, all replicas hold the same state, every wanted task runs exactly
- * once. Exits with 1 otherwise, and writes the history to a file.
+ * Processes are killed, stopped, restarted, and come back at other addresses; leadership is handed over; nodes join, leave, and are
+ * lost for good and removed. `--netns` (root, Linux) also cuts the network and changes addresses under a running node, each being in
+ * a namespace of its own. Clients write and read registers, and change jobs. `--at-most-one` adds a job that must never
+ * run twice, whose tasks tell of themselves in one file. `--docker`: an engine (as DOCKER_HOST) that all nodes share, for one more job.
+ * In the end all is healed, and then: every acknowledged write is there, the history of all clients is linearizable, all replicas hold
+ * the same state, every wanted task runs exactly once and as its job was last changed, nothing else runs on any node that there was.
+ * Exits with 1 otherwise, and writes the history to a file.
  */
 const OPTIONS = {
   nodes: { type: "string", default: "5" },
@@ -31,27 +39,35 @@ const OPTIONS = {
   clients: { type: "string", default: "12" },
   folder: { type: "string" },
   netns: { type: "boolean", default: false },
+  docker: { type: "string" },
+  "at-most-one": { type: "boolean", default: false },
 } as const;
 
-const HEAL_MS = 90_000;
-const WRITES_AFTER = 500;
 /** For the start, the healing, the tasks, and the search for an order. */
-const SLACK_MS = 600_000;
-/** Longer times without an acknowledged write are shown with what the nodes said meanwhile. */
-const LONG_MS = 8_000;
-const LINES = 60;
+const SLACK_MS = 900_000;
 
 const { values } = parseArgs({ options: OPTIONS });
 const seed = number(values.seed, "--seed");
 const minutes = number(values.minutes, "--minutes");
 const count = number(values.nodes, "--nodes");
 const clientCount = number(values.clients, "--clients");
+const isSole = values["at-most-one"];
 if (!existsSync("/usr/bin/setpriv")) refuse("chaos needs Linux with /usr/bin/setpriv");
 bound(minutes * 60_000 + SLACK_MS);
 
 let startedMs = performance.now();
 const kept = join(values.folder ?? tmpdir(), `orch-chaos-${seed}-${process.pid}`);
 process.exit(await run());
+
+interface Parts {
+  readonly cluster: ProcessCluster;
+  /** Null: there is no Docker engine. */
+  readonly crates: Crates | null;
+  readonly ground: Ground;
+  readonly watch: Watch;
+  readonly clients: Clients;
+  readonly changes: JobChanges;
+}
 
 async function run(): Promise<number> {
   say(`seed ${seed}: ${count} nodes, ${minutes} minutes, ${clientCount} clients, load ${load()}`);
@@ -61,142 +77,100 @@ async function run(): Promise<number> {
     flags: [],
     parent: values.folder ?? null,
     places: namespaces?.places ?? null,
+    docker: values.docker ?? null,
   });
-  await startJobs(cluster, Math.ceil(minutes * 60) + SLACK_MS / 1_000);
-  await settledJobs(cluster);
+  const lifeSeconds = Math.ceil(minutes * 60) + SLACK_MS / 1_000;
+  await startJobs(cluster, lifeSeconds);
+  if (isSole) await startSole(cluster, lifeSeconds);
+  const crates = values.docker === undefined ? null : new Crates(values.docker, cluster);
+  await crates?.start(lifeSeconds);
+  const fixed = [
+    ...FIXED_JOBS,
+    ...(isSole ? [SOLE_JOB] : []),
+    ...(crates === null ? [] : [CRATE_JOB]),
+  ];
+  await settledJobs(cluster, fixed);
   const prng = new Prng(seed);
-  const watch = new Watch(cluster.nodes);
-  const nemesis = new Nemesis(cluster, namespaces, prng.fork(), say);
+  const ground = new Ground({ cluster, namespaces, crates }, prng.fork(), say);
   const clients = new Clients(cluster.nodes, prng.fork());
+  const changes = new JobChanges(cluster.nodes, prng.fork(), lifeSeconds);
+  const parts = { cluster, crates, ground, watch: new Watch(cluster.nodes), clients, changes };
   startedMs = performance.now();
-  watch.start();
+  parts.watch.start();
   clients.start(clientCount);
-  await nemesis.run(seed, startedMs + minutes * 60_000);
-  const healedMs = performance.now();
+  changes.start();
+  await new Nemesis(ground).run(seed, startedMs + minutes * 60_000);
   say("all faults are undone");
   const problems: string[] = [];
-  const step = async (work: () => Promise<void>): Promise<void> => {
-    try {
-      await work();
-    } catch (error) {
-      problems.push(error instanceof Error ? error.message : "?");
-    }
-  };
-  await step(() => ready(cluster));
-  say(`all nodes are ready after ${seconds(performance.now() - healedMs)}`);
-  await step(() => serves(clients));
-  await clients.end();
-  let final: Final = new Map();
-  await step(async () => {
-    final = await readAll(cluster, clients);
-  });
-  await step(() => settledJobs(cluster));
-  say("tasks are settled");
-  await step(() => same(cluster));
-  await watch.end();
-  for (const { name, death } of cluster.nodes)
+  const final = await heal(parts, problems, () => [...fixed, ...changes.wanted]);
+  for (const { name, death } of cluster.all) {
     if (death !== null) problems.push(`${name}: ${death}`);
-  problems.push(...nemesis.problems, ...clients.problems, ...watch.problems);
-  const { history } = clients.recorder;
-  report(nemesis, clients, watch);
-  longGaps(nemesis, clients, watch);
-  const startMs = performance.now();
-  const violation = violationOf(history, final);
-  if (violation !== null) problems.push(violation);
-  say(`${history.length} operations judged in ${seconds(performance.now() - startMs)}`);
+  }
+  problems.push(...[ground, clients, changes, parts.watch].flatMap((part) => part.problems));
+  judge(parts, final, problems);
+  await crates?.clear();
   if (problems.length === 0) {
     say(`seed ${seed}: no violation; load ${load()}`);
     return 0;
   }
-  keep(cluster, problems, history, watch);
+  keep(cluster, problems, clients.recorder.history, parts.watch);
   return 1;
 }
 
-/** What is healed takes writes again. */
-async function serves({ acked }: Clients): Promise<void> {
-  const goal = acked.length + WRITES_AFTER;
-  await until(
-    () =>
-      `only ${WRITES_AFTER - goal + acked.length} of ${WRITES_AFTER} writes were acknowledged after all had healed`,
-    () => (acked.length >= goal ? true : null),
-    HEAL_MS,
-  );
-}
-
-async function ready(cluster: ProcessCluster): Promise<void> {
-  await Promise.all(cluster.nodes.map((node) => node.ready(HEAL_MS)));
-}
-
-/** What every register holds: by a linearizable read at one node, which becomes part of the history. */
-async function readAll(cluster: ProcessCluster, clients: Clients): Promise<Final> {
-  const registers = new Set(clients.recorder.history.map(({ key }) => key));
-  const final = new Map<string, { version: number; value: string }>();
-  for (const [at, register] of [...registers].entries()) {
-    const node = cluster.nodes[at % cluster.nodes.length];
-    const output = node === undefined ? null : await clients.read(node, register);
-    if (output === null) throw new Error(`${register} cannot be read after all has healed`);
-    if (output.kind === "found") {
-      final.set(register, { version: output.version ?? 0, value: output.value });
+/** Waits until all is as it has to be; what is not becomes a problem. What the registers hold then. */
+async function heal(
+  { cluster, crates, clients, changes, watch }: Parts,
+  problems: string[],
+  wanted: () => typeof FIXED_JOBS,
+): Promise<Final> {
+  let final: Final = new Map();
+  const healedMs = performance.now();
+  const step = async (done: string, work: () => Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+      if (done !== "") say(`${done} (${seconds(performance.now() - healedMs)} after that)`);
+    } catch (error) {
+      problems.push(error instanceof Error ? error.message : "?");
     }
-  }
+  };
+  await step("all nodes are ready", () => ready(cluster));
+  await step("the members are who and where they should be", () => members(cluster));
+  await step("writes are acknowledged", () => serves(clients));
+  await Promise.all([clients.end(), changes.end()]);
+  await step("all registers are read", async () => {
+    final = await readAll(cluster, clients);
+  });
+  await step("every slot runs once, as it was last asked for", () =>
+    settledJobs(cluster, wanted()),
+  );
+  await step("nothing else runs", async () => {
+    const found = [...(await orphans(cluster)), ...((await crates?.orphans()) ?? [])];
+    if (found.length > 0) throw new Error(`no task names\n${found.join("\n")}`);
+  });
+  await step("", () => same(cluster, say));
+  await watch.end();
   return final;
 }
 
-/** Waits until all that hold the log hold the same state at the same index, under one leader. */
-async function same(cluster: ProcessCluster): Promise<void> {
-  const views = await cluster.views(
-    "one leader and one state",
-    (all) =>
-      all.filter(({ role }) => role === "leader").length === 1 &&
-      new Set(
-        all
-          .filter(({ role }) => role !== "none")
-          .map(({ appliedIndex, stateHash }) => `${appliedIndex} ${stateHash}`),
-      ).size === 1,
-    HEAL_MS,
-  );
-  const holders = views.filter(({ role }) => role !== "none");
-  const [first] = holders;
-  say(`${holders.length} replicas at index ${first?.appliedIndex}: ${first?.stateHash}`);
-  for (const view of views) say(viewLine(view).trim());
-}
-
-function report({ done }: Nemesis, clients: Clients, watch: Watch): void {
-  const kinds = new Map<string, number>();
-  for (const { kind } of done) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
-  const { counts, acked } = clients;
-  const times = acked.map(({ tookMs }) => tookMs);
-  say(`faults: ${[...kinds].map(([kind, n]) => `${kind} ${n}`).join(", ")} (${done.length})`);
+/** Holds what clients and tasks saw against what may be. */
+function judge(
+  { cluster, ground, clients, changes, watch }: Parts,
+  final: Final,
+  problems: string[],
+): void {
+  report(say, ground.done, clients, changes, watch);
+  longGaps(say, ground.done, clients, watch, startedMs);
+  const startMs = performance.now();
+  const { history } = clients.recorder;
+  const violation = violationOf(history, final);
+  if (violation !== null) problems.push(violation);
+  say(`${history.length} operations judged in ${seconds(performance.now() - startMs)}`);
+  if (!isSole) return;
+  const { runs, stopped, violations } = soleVerdict(cluster);
+  problems.push(...violations);
   say(
-    `${clients.recorder.history.length} operations: ${counts.writes} writes (${acked.length} acknowledged, ${counts.refused} refused by their condition, ${counts.unknown} unknown, asked again ${counts.repeats} times), ${counts.reads} reads (and ${counts.lostReads} without an answer)`,
+    `at most one: ${runs} runs, of which ${stopped} told their end, ${violations.length} at once`,
   );
-  say(`acknowledged writes: p50 ${ms(quantile(times, 0.5))}, p99 ${ms(quantile(times, 0.99))}`);
-  say(`${watch.managers} managers, ${watch.comparedStates} states compared by their index`);
-}
-
-/** The longest times without an acknowledged write, and why. */
-function longGaps({ done }: Nemesis, { acked }: Clients, watch: Watch): void {
-  const gaps = gapsOf(acked).toSorted((a, b) => b.toMs - b.fromMs - (a.toMs - a.fromMs));
-  const [longest] = gaps;
-  if (longest === undefined) return;
-  say(`longest time without an acknowledged write: ${seconds(longest.toMs - longest.fromMs)}`);
-  for (const { fromMs, toMs } of gaps.slice(0, 5)) {
-    const faults = done.filter((each) => each.fromMs <= toMs && each.toMs >= fromMs - 500);
-    say(
-      `${seconds(toMs - fromMs)} from ${seconds(fromMs - startedMs)}, during: ${faults.map((each) => describe(each, fromMs)).join("; ")}`,
-    );
-    if (toMs - fromMs < LONG_MS) continue;
-    for (const line of watch.timeline(fromMs, toMs).slice(0, LINES)) say(`    ${line}`);
-  }
-}
-
-function describe({ kind, text, fromMs }: Done, sinceMs: number): string {
-  return `${kind} ${text} at ${seconds(fromMs - sinceMs)}`;
-}
-
-function gapsOf(acked: readonly Acked[]): { fromMs: number; toMs: number }[] {
-  const times = acked.map(({ atMs }) => atMs).toSorted((a, b) => a - b);
-  return times.slice(1).map((toMs, at) => ({ fromMs: times[at] ?? toMs, toMs }));
 }
 
 function keep(
@@ -207,9 +181,10 @@ function keep(
 ): void {
   for (const problem of problems) say(`VIOLATION: ${problem}`);
   writeFileSync(`${kept}.json`, JSON.stringify(history));
-  const logs = cluster.nodes.map((node) => `${node.name}\n${node.logEnd()}`);
+  const logs = cluster.all.map(({ name, logPath }) => `${name}\n${readFileSync(logPath, "utf8")}`);
   const seen = watch.timeline(startedMs, Number.POSITIVE_INFINITY);
   writeFileSync(`${kept}.txt`, [...problems, ...logs, ...seen].join("\n"));
+  if (isSole) keepSole(cluster, `${kept}.log`);
   say(`seed ${seed}: the history is in ${kept}.json, logs and states in ${kept}.txt`);
 }
 
@@ -227,14 +202,6 @@ function refuse(reason: string): never {
 
 function load(): string {
   return (loadavg()[0] ?? 0).toFixed(1);
-}
-
-function seconds(timeMs: number): string {
-  return `${(timeMs / 1_000).toFixed(2)} s`;
-}
-
-function ms(timeMs: number): string {
-  return `${timeMs.toFixed(1)} ms`;
 }
 
 function say(text: string): void {

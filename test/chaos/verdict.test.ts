@@ -71,4 +71,9 @@ it("plans the same faults for the same seed, and none of the network without nam
   expect(first(7, true)).not.toEqual(first(8, true));
   expect(first(7, false).filter((line) => /"(cut|loss)"/.test(line))).toEqual([]);
   expect(first(7, true).filter((line) => /"(cut|loss)"/.test(line))).not.toEqual([]);
+  // An address that changes under a running node takes a namespace as well.
+  expect(first(7, false).filter((line) => line.includes('"live"'))).toEqual([]);
+  expect(first(7, true).filter((line) => line.includes('"live"'))).not.toEqual([]);
+  for (const kind of ["kill", "kill-many", "pause", "restart", "transfer", "move", "member"])
+    expect(first(7, false).filter((line) => line.includes(`"${kind}"`))).not.toEqual([]);
 });

@@ -31,7 +31,7 @@ export class Watch {
   }
 
   start(): void {
-    this.#work = Promise.all(this.#nodes.map((node) => this.#look(node)));
+    this.#work = this.#lookAtAll();
   }
 
   async end(): Promise<void> {
@@ -53,8 +53,20 @@ export class Watch {
       });
   }
 
-  async #look(node: NodeProcess): Promise<void> {
+  /** Nodes come and go. */
+  async #lookAtAll(): Promise<void> {
+    const looks = new Map<NodeProcess, Promise<void>>();
     while (!this.#ending.signal.aborted) {
+      for (const node of this.#nodes) {
+        if (!looks.has(node)) looks.set(node, this.#look(node));
+      }
+      await delay(EVERY_MS);
+    }
+    await Promise.all(looks.values());
+  }
+
+  async #look(node: NodeProcess): Promise<void> {
+    while (!this.#ending.signal.aborted && this.#nodes.includes(node)) {
       const view = node.state === "up" ? await node.raft() : null;
       if (view !== null) this.#hold(view);
       await delay(EVERY_MS);

@@ -27,6 +27,7 @@ function planned(folder: string, { host, namespace }: NatPlace, name: string): N
     portRange: "20000-20100",
     flags: [],
     namespace,
+    docker: null,
   });
 }
 
