@@ -22,11 +22,11 @@ import { Watch } from "./watch.ts";
 /**
  * Real nodes under random harm and a load of clients, all on this machine and all drawn from the seed:
  *
- *     npm run chaos -- [--nodes 5] [--minutes 10] [--seed S] [--clients 12] [--folder DIR] [--netns] [--docker unix:///run/docker.sock] [--at-most-one]
+ *     npm run chaos -- [--nodes 5] [--minutes 10] [--seed S] [--clients 12] [--folder DIR] [--netns] [--docker unix:///run/docker.sock]
  *
  * Processes are killed, stopped, restarted, and come back at other addresses; leadership is handed over; nodes join, leave, and are
  * lost for good and removed. `--netns` (root, Linux) also cuts the network and changes addresses under a running node, each being in
- * a namespace of its own. Clients write and read registers, and change jobs. `--at-most-one` adds a job that must never
+ * a namespace of its own. Clients write and read registers, and change jobs. One job must never
  * run twice, whose tasks tell of themselves in one file. `--docker`: an engine (as DOCKER_HOST) that all nodes share, for one more job.
  * In the end all is healed, and then: every acknowledged write is there, the history of all clients is linearizable, all replicas hold
  * the same state, every wanted task runs exactly once and as its job was last changed, nothing else runs on any node that there was.
@@ -40,7 +40,6 @@ const OPTIONS = {
   folder: { type: "string" },
   netns: { type: "boolean", default: false },
   docker: { type: "string" },
-  "at-most-one": { type: "boolean", default: false },
 } as const;
 
 /** For the start, the healing, the tasks, and the search for an order. */
@@ -51,7 +50,6 @@ const seed = number(values.seed, "--seed");
 const minutes = number(values.minutes, "--minutes");
 const count = number(values.nodes, "--nodes");
 const clientCount = number(values.clients, "--clients");
-const isSole = values["at-most-one"];
 if (!existsSync("/usr/bin/setpriv")) refuse("chaos needs Linux with /usr/bin/setpriv");
 bound(minutes * 60_000 + SLACK_MS);
 
@@ -81,14 +79,10 @@ async function run(): Promise<number> {
   });
   const lifeSeconds = Math.ceil(minutes * 60) + SLACK_MS / 1_000;
   await startJobs(cluster, lifeSeconds);
-  if (isSole) await startSole(cluster, lifeSeconds);
+  await startSole(cluster, lifeSeconds);
   const crates = values.docker === undefined ? null : new Crates(values.docker, cluster);
   await crates?.start(lifeSeconds);
-  const fixed = [
-    ...FIXED_JOBS,
-    ...(isSole ? [SOLE_JOB] : []),
-    ...(crates === null ? [] : [CRATE_JOB]),
-  ];
+  const fixed = [...FIXED_JOBS, SOLE_JOB, ...(crates === null ? [] : [CRATE_JOB])];
   await settledJobs(cluster, fixed);
   const prng = new Prng(seed);
   const ground = new Ground({ cluster, namespaces, crates }, prng.fork(), say);
@@ -165,7 +159,6 @@ function judge(
   const violation = violationOf(history, final);
   if (violation !== null) problems.push(violation);
   say(`${history.length} operations judged in ${seconds(performance.now() - startMs)}`);
-  if (!isSole) return;
   const { runs, stopped, violations } = soleVerdict(cluster);
   problems.push(...violations);
   say(
@@ -184,7 +177,7 @@ function keep(
   const logs = cluster.all.map(({ name, logPath }) => `${name}\n${readFileSync(logPath, "utf8")}`);
   const seen = watch.timeline(startedMs, Number.POSITIVE_INFINITY);
   writeFileSync(`${kept}.txt`, [...problems, ...logs, ...seen].join("\n"));
-  if (isSole) keepSole(cluster, `${kept}.log`);
+  keepSole(cluster, `${kept}.log`);
   say(`seed ${seed}: the history is in ${kept}.json, logs and states in ${kept}.txt`);
 }
 

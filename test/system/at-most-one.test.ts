@@ -29,7 +29,13 @@ describe.runIf(lacking === null)("a task that must never run twice", () => {
   const cluster = (): ProcessCluster => present(started, "the cluster runs");
 
   beforeAll(async () => {
-    started = await ProcessCluster.start({ nodes: 3, flags: [], parent: null, places: null });
+    started = await ProcessCluster.start({
+      nodes: 3,
+      flags: [],
+      parent: null,
+      places: null,
+      docker: null,
+    });
     const { status, text } = await any().ask({
       method: "PUT",
       path: "/v1/jobs/once",
