@@ -177,10 +177,17 @@ async function comeback(cluster: DevCluster, { manager, before }: Deployed): Pro
   say(`  ${manager.name} is back, asked itself: all nodes ready after ${ms} ms`);
   for (const { task, pid } of before.values()) {
     if (task.nodeName !== manager.name) continue;
-    const { ms: stopMs } = await until(`the old copy of ${task.slot} ends`, begun, async () =>
-      (await pidOf(task)) === pid ? null : true,
+    const { ms: keptMs } = await until(`${task.slot} is its own again`, begun, async () => {
+      const tasks = await client.get<readonly TaskView[]>("/v1/tasks?job=hello");
+      const isBack =
+        tasks.length === 3 && tasks.some(({ id, state }) => id === task.id && state === "running");
+      return isBack ? true : null;
+    });
+    const now = await pidOf(task);
+    assert(now === pid, `${task.slot} was restarted: process ${pid}, now ${now ?? "none"}`);
+    say(
+      `  ${task.slot} runs there as before, process ${pid}; what took its place was stopped after ${keptMs} ms`,
     );
-    say(`  its old copy of ${task.slot} was stopped after ${stopMs} ms: every slot runs once`);
   }
   const jobs = await client.get<readonly JobView[]>("/v1/jobs");
   const names = jobs.map(({ name, status }) => `${name} ${status}`).toSorted();

@@ -152,7 +152,7 @@ test("containers on three nodes answer by HTTP, survive the manager and the engi
   );
   await keepsItsContainers(busy, follower);
 
-  // The manager's machine is gone: its task runs elsewhere; when it comes back, its old copy ends.
+  // The manager's machine is gone: its task runs elsewhere; when it comes back, its old task stays.
   await manager.end("SIGKILL");
   await vi.waitFor(async () => {
     const now = await follower.get<TaskView[]>("/v1/tasks?job=site");
