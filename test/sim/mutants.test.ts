@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { LEASE_MUTANTS } from "./mutants-lease.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
 import { RAFT_MUTANTS } from "./mutants-raft.ts";
 
-const MUTANTS = [...RAFT_MUTANTS, ...NODE_MUTANTS].map(({ name, file, find }) => {
+const MUTANTS = [...RAFT_MUTANTS, ...NODE_MUTANTS, ...LEASE_MUTANTS].map(({ name, file, find }) => {
   return { name, file, find };
 });
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Catch } from "./hunt.ts";
 import type { Mutant } from "./mutant.ts";
+import { LEASE_MUTANTS } from "./mutants-lease.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
 import { RAFT_MUTANTS } from "./mutants-raft.ts";
 
@@ -14,7 +15,7 @@ import { RAFT_MUTANTS } from "./mutants-raft.ts";
  * [--starts N] [--seeds N] [--write]`; `--write` renews the table in docs/mutants.md.
  */
 
-const MUTANTS: readonly Mutant[] = [...RAFT_MUTANTS, ...NODE_MUTANTS];
+const MUTANTS: readonly Mutant[] = [...RAFT_MUTANTS, ...NODE_MUTANTS, ...LEASE_MUTANTS];
 const FOLDERS = ["lib", "consensus", "state", "scheduler", "runtime", "node", "test"];
 const PAGE = "docs/mutants.md";
 /** Seeds of two hunts never meet. */
