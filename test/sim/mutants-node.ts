@@ -109,7 +109,7 @@ export const NODE_MUTANTS: readonly Mutant[] = [
   {
     item: 25,
     name: "a read is answered before its index is applied",
-    file: "node/core/manager.ts",
+    file: "node/core/reads.ts",
     find: "filter(({ index }) => index <= applied);",
     replace: "filter(({ index }) => index >= 0);",
     unfound: "a manager has applied all that it acknowledged, and all of earlier terms",
