@@ -1,6 +1,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 import type { NodeView } from "../../node/core/view-types.ts";
-import { patient, RealCluster } from "../fixtures/real-cluster.ts";
+import { killTasks } from "../fixtures/orch-process.ts";
+import { patient, RealCluster, sleepers } from "../fixtures/real-cluster.ts";
 
 let cluster: RealCluster | null = null;
 
@@ -45,4 +46,29 @@ test("a node that holds no log knows the others by gossip, and lists them when n
     const now = (await stale()).find(({ name }) => name === "n1")?.usage?.ageMs ?? 0;
     expect(now).toBeGreaterThan(before);
   }, patient);
+});
+
+test("a machine that boots while it is cut off runs what its node was last told to, but for what needs a lease", async () => {
+  cluster = await RealCluster.start({ nodes: 1, spare: 1 });
+  const [founder, member] = [cluster.node(1), cluster.node(2)];
+  const { token } = await founder.get<{ token: string }>("/v1/nodes/token");
+  member.spawn("join", founder.listen, "--token", token, "--no-vote");
+  await member.ready();
+  await cluster.put(founder, "shop", sleepers(4));
+  const once = sleepers(4).replace("command:", "x-orch: {partition: at-most-one}\n    command:");
+  await cluster.put(founder, "once", once);
+  const tasks = [...(await cluster.settled("shop", 4)), ...(await cluster.settled("once", 4))];
+  const its = tasks.filter(({ node }) => node === member.id).map(({ slot }) => slot);
+  const isFree = (slot: string): boolean => slot.startsWith("shop.");
+  expect(its.filter(isFree)).toHaveLength(2);
+
+  for (const node of [founder, member]) await node.end("SIGKILL");
+  killTasks(new Set([founder.id, member.id]));
+  member.spawn("start");
+  const slots = (): string[] => cluster?.processes(null).map(({ slot }) => slot) ?? [];
+  await vi.waitFor(() => expect(slots()).toEqual(its.filter(isFree).toSorted()), patient);
+
+  founder.spawn("start");
+  await cluster.settled("shop", 4);
+  await cluster.settled("once", 4);
 });
