@@ -1,18 +1,9 @@
-import {
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { TaskId } from "../state/ids.ts";
 import { taskId } from "../state/ids.ts";
-import type { Leader } from "./process-shim.ts";
-import { parseStat } from "./process-shim.ts";
+import { changedAtMs, readText } from "./process-run.ts";
 
 /**
  * A task's folder under the process driver: all that a later orch needs to adopt it.
@@ -33,12 +24,6 @@ const storedTask = z.object({
 
 /** What a start needs to know of a task. */
 export type StoredTask = z.infer<typeof storedTask>;
-
-export interface RunRecord {
-  readonly run: number;
-  readonly leader: Leader;
-  readonly startedAtMs: number;
-}
 
 export interface ExitRecord {
   readonly run: number;
@@ -76,19 +61,6 @@ export function readTask(folder: string): StoredTask | null {
   }
 }
 
-/** The last run that started; null when none did. */
-export function readRun(folder: string): RunRecord | null {
-  const path = join(folder, "run");
-  const [run, pid, boot, stat, end] = (readText(path) ?? "").split("\n");
-  if (end !== "end" || run === undefined || boot === undefined || stat === undefined) return null;
-  const leader: Leader = {
-    pid: Number(pid),
-    boot: boot === "-" ? null : boot,
-    startTicks: parseStat(stat)?.startTicks ?? null,
-  };
-  return { run: Number(run), leader, startedAtMs: changedAtMs(path) };
-}
-
 /** The last exit that was recorded; null when none was. */
 export function readExit(folder: string): ExitRecord | null {
   const path = join(folder, "exit");
@@ -100,16 +72,4 @@ export function readExit(folder: string): ExitRecord | null {
 /** Records an exit that the shim could not, since it was killed with its group. */
 export function writeExit(folder: string, run: number, exitCode: number): void {
   writeFileSync(join(folder, "exit"), `${run} ${exitCode}\n`, { mode: 0o600 });
-}
-
-function readText(path: string): string | null {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return null;
-  }
-}
-
-function changedAtMs(path: string): number {
-  return Math.floor(statSync(path).mtimeMs);
 }

@@ -18,7 +18,8 @@ import type {
 import { exitMessage } from "./exit-message.ts";
 import { limitTask, ranOutOfMemory, releaseLimits } from "./process-cgroup.ts";
 import type { StoredTask } from "./process-files.ts";
-import { readExit, readRun, readTask, readTasks, writeExit, writeTask } from "./process-files.ts";
+import { readExit, readTask, readTasks, writeExit, writeTask } from "./process-files.ts";
+import { readRun } from "./process-run.ts";
 import type { LogBound } from "./process-logs.ts";
 import { TaskLogs, TEND_MS } from "./process-logs.ts";
 import type { Leader } from "./process-shim.ts";

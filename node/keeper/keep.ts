@@ -1,7 +1,8 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { DockerDriver } from "../../runtime/docker.ts";
-import { readRun } from "../../runtime/process-files.ts";
+import type { DockerDriver } from "../../runtime/docker.ts";
+import { readRun } from "../../runtime/process-run.ts";
 import { isAlive, type Leader, signalGroup } from "../../runtime/process-shim.ts";
 import type { LeasedTask } from "../../runtime/worker-lease.ts";
 import type { TaskId } from "../../state/ids.ts";
@@ -29,12 +30,17 @@ export async function keep(folder: string, log: (line: string) => void): Promise
   while (uptimeMs() - idleSinceMs < IDLE_MS) {
     // One that is gone or damaged takes nothing back: what was to end then still is.
     note = readNote(folder) ?? note;
+    // Loaded beforehand: when it is needed, the disk may be what has failed.
+    if (note.tasks.some(({ task }) => !isProcess(folder, task)))
+      await loadDocker().catch((error: unknown) => log(String(error)));
     const isOver = uptimeMs() >= note.untilMs + LAG_MS;
     if (!isOver && note.tasks.length > 0) idleSinceMs = uptimeMs();
     for (const leased of isOver ? note.tasks : []) {
       if (ending.has(leased.task)) continue;
       ending.add(leased.task);
-      void endTask(folder, note, leased, say).finally(() => ending.delete(leased.task));
+      void endTask(folder, note, leased, say)
+        .catch((error: unknown) => say(`${leased.task}: ${String(error)}`))
+        .finally(() => ending.delete(leased.task));
     }
     await delay(LOOK_MS);
   }
@@ -47,14 +53,24 @@ async function endTask(
   leased: LeasedTask,
   say: (line: string) => void,
 ): Promise<void> {
-  const leader = readRun(join(folder, "tasks", leased.task))?.leader ?? null;
-  if (leader !== null) {
-    if (isAlive(leader)) await stopProcess(leader, leased, say);
+  if (isProcess(folder, leased.task)) {
+    const leader = readRun(join(folder, "tasks", leased.task))?.leader ?? null;
+    if (leader !== null && isAlive(leader)) await stopProcess(leader, leased, say);
   } else if (docker !== null) {
     await stopContainer(docker, leased, say);
     // An engine is asked less often than a folder.
     await delay(AGAIN_MS);
   }
+}
+
+function isProcess(folder: string, task: TaskId): boolean {
+  return existsSync(join(folder, "tasks", task));
+}
+
+/** Only where there are containers: its client is large. */
+async function loadDocker(): Promise<typeof DockerDriver> {
+  const module = await import("../../runtime/docker.ts");
+  return module.DockerDriver;
 }
 
 async function stopProcess(
@@ -74,7 +90,8 @@ async function stopContainer(
   { task, graceMs }: LeasedTask,
   say: (line: string) => void,
 ): Promise<void> {
-  const driver = new DockerDriver(docker);
+  const Docker = await loadDocker();
+  const driver = new Docker(docker);
   const isRunning = await new Promise<boolean>((resolve) => {
     driver.list((outcome) => {
       // An engine that does not say may still stop it.

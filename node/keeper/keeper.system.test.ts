@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { DockerDriver } from "../../runtime/docker.ts";
 import type { Driver } from "../../runtime/engine.ts";
 import { PROCESS_LOG_BOUND, ProcessDriver } from "../../runtime/process.ts";
+import { bootId } from "../../runtime/process-shim.ts";
 import { taskId } from "../../state/ids.ts";
 import { Bench, specOf } from "../../test/compliance/engine.ts";
 import { type DockerEngine, startDockerEngine } from "../../test/fixtures/docker-engine.ts";
@@ -129,14 +130,16 @@ test("a keeper that was killed is replaced before anything is started", async ()
   await kept.ready();
   const pid = readFileSync(join(folder, "keeper.pid"), "utf8");
   kept.end();
-  await until(
+  const other = await until(
     () => "no other keeper",
     async () => {
       await kept.ready();
-      return readFileSync(join(folder, "keeper.pid"), "utf8") === pid ? null : true;
+      const now = readFileSync(join(folder, "keeper.pid"), "utf8");
+      return now === pid ? null : now;
     },
     SOON_MS,
   );
+  expect(JSON.parse(other)).toMatchObject({ boot: bootId() });
 });
 
 test("a note that is not there, damaged, or of before the machine started says nothing", async () => {
