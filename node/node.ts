@@ -13,7 +13,7 @@ import { Ending, tooOldFault } from "./core/endings.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { MemberNews } from "./core/member-news.ts";
-import { indexOf, type NodeMessage } from "./core/message.ts";
+import { indexOf, type MemberChange, type NodeMessage } from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
 import { RecentEvents } from "./core/recent-events.ts";
 import { Requests } from "./core/requests.ts";
@@ -86,6 +86,7 @@ export class Node {
       raftId: identity.raftId,
       facts: config.facts,
       reports: () => this.#worker.reports(),
+      members: () => this.#news.digest,
       send,
     });
     this.#roster = new Roster(identity);
@@ -350,7 +351,7 @@ export class Node {
     } else if (m.kind === "session-open" && this.#replica.hasLost(m.raftId)) {
       this.#send(from, { kind: "removed", raftId: m.raftId });
     } else if (m.kind === "session-open") {
-      manager.opened(from, m.session, m.facts, m.reports, this.#now);
+      manager.opened(from, m, this.#roster.stampOf(m.members), this.#now);
     } else if (m.kind === "session-beat") {
       manager.beat(from, m.session, m.usage, m.seq, this.#now);
     } else {
@@ -434,15 +435,10 @@ export class Node {
         this.#manager.applied(output.applied, this.#now);
         this.#manager.confirmed(output.reads);
         this.#manager.plan(this.#now);
-        this.#manager.dispatch(
-          {
-            list: this.#roster.members,
-            stamp: this.#roster.stamp,
-            since: (stamp) => this.#roster.changesSince(stamp),
-            index: this.#replica.raft.appliedIndex,
-          },
-          this.#now,
-        );
+        const { members: list, stamp } = this.#roster;
+        const since = (earlier: number): MemberChange | null => this.#roster.changesSince(earlier);
+        const { appliedIndex: index } = this.#replica.raft;
+        this.#manager.dispatch({ list, stamp, since, index }, this.#now);
       }
       this.#requests.flush(this.manager, this.#now);
       if (output.more) {

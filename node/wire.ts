@@ -1,5 +1,5 @@
 import type { Entry, Message } from "../consensus/message.ts";
-import type { NodeMessage } from "./core/message.ts";
+import type { MemberChange, NodeMessage } from "./core/message.ts";
 import { messageShape } from "./wire-shapes.ts";
 
 /**
@@ -32,11 +32,22 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 export function encodeMessage(message: NodeMessage): Uint8Array {
   if (message.kind === "raft") return encodeRaft(message.clusterId, message.message);
-  const body = text.encode(JSON.stringify(message));
+  const body = text.encode(jsonOf(message));
   const frame = new Uint8Array(body.length + 1);
   frame[0] = JSON_MESSAGE;
   frame.set(body, 1);
   return frame;
+}
+
+/** A manager tells many the same of the members: that part is made once. */
+const memberTexts = new WeakMap<MemberChange, string>();
+
+function jsonOf(message: Exclude<NodeMessage, { kind: "raft" }>): string {
+  if (message.kind !== "session-set" || message.members === null) return JSON.stringify(message);
+  const { members, ...rest } = message;
+  const known = memberTexts.get(members) ?? JSON.stringify(members);
+  memberTexts.set(members, known);
+  return `${JSON.stringify(rest).slice(0, -1)},"members":${known}}`;
 }
 
 /** The message in a frame; null when it is not one of ours, whatever else it may be. Never throws. */

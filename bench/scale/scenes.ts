@@ -3,19 +3,20 @@ import type { NodeId } from "../../state/ids.ts";
 import { isTerminal } from "../../state/task.ts";
 import { serviceSpec } from "../../test/fixtures/cluster.ts";
 import type { Host } from "../../test/sim/host.ts";
+import { quantile } from "../consensus/numbers.ts";
 import type { Account, Longest } from "./meter.ts";
-import { ScaleWorld } from "./world.ts";
+import type { ScaleWorld } from "./world.ts";
 
 /** What is measured of a cluster of one size, in the order in which it is done. */
 
-const FOUNDERS = 3;
+/** So many are there first: as many hold the log as ever will. */
+const FOUNDERS = 9;
 const TASKS_PER_NODE = 2;
 const FORM_MS = 600_000;
-const CALM_MS = 20_000;
-const MEASURE_MS = 30_000;
+const CALM_MS = 5_000;
+const MEASURE_MS = 15_000;
 const LOSS_MS = 60_000;
-/** Whoever is taken for down wrongly is so within this of a loss. */
-const ALARM_MS = 15_000;
+const SECOND_MS = 1_000;
 
 export interface Joins {
   readonly count: number;
@@ -27,20 +28,21 @@ export interface Joins {
   /** CPU of the manager's node, all in all, and within the busiest second. */
   readonly managerMs: number;
   readonly busiestMs: number;
+  /** … and of the median of the others. */
   readonly otherMs: number;
   readonly longest: Longest;
   readonly longestOther: Longest;
 }
 
+/** What nodes of one kind do in a second. */
 export interface Rates {
   readonly nodes: number;
-  readonly medianOf: (pick: (account: Account) => number) => number;
-  readonly maxOf: (pick: (account: Account) => number) => number;
+  readonly median: Account;
+  readonly most: Account;
   readonly connections: readonly number[];
 }
 
 export interface Traffic {
-  readonly seconds: number;
   readonly members: Rates;
   readonly holders: Rates;
   readonly manager: Rates;
@@ -50,24 +52,26 @@ export interface Traffic {
 }
 
 export interface Loss {
+  readonly fallen: number;
   readonly downMs: readonly number[];
   readonly replacedMs: readonly number[];
   /** Others that were taken for down. */
   readonly falseDowns: number;
   /** Messages of the watch beside its probes: alerts, and the search for those that are missed. */
   readonly alarms: number;
-  readonly bytes: number;
+  readonly memberBytes: number;
   readonly longest: Longest;
   readonly longestOther: Longest;
 }
 
-/** A cluster of three that so many more join, all at once. */
+/** A small cluster that all the others join at once, each until it is let in. */
 export async function form(world: ScaleWorld, nodes: number): Promise<Joins> {
   world.found();
-  await world.until("it manages", 10_000, () => world.manager() !== null);
-  const founders = Math.min(FOUNDERS, nodes);
+  await world.until("it manages", FORM_MS, () => world.manager() !== null);
+  const founders = Math.min(FOUNDERS, nodes - 1);
   world.join(founders - 1, world.holders());
   await world.until("the founders are there", FORM_MS, () => areAllThere(world));
+  await world.until("as many voters as are wanted", FORM_MS, () => areVotersChosen(world));
   await world.pass(CALM_MS);
   const doors = [...world.hosts.values()];
   world.meter.reset();
@@ -75,21 +79,20 @@ export async function form(world: ScaleWorld, nodes: number): Promise<Joins> {
   const count = nodes - founders;
   world.join(count, doors);
   const manager = present(world.manager(), "it manages");
-  let busiestMs = 0;
   const spentMs = (): number => {
     const { cpuMs, encodeMs } = world.meter.of(manager.id);
     return cpuMs + encodeMs;
   };
-  const marks: number[] = [];
+  const marks: { readonly atMs: number; readonly spentMs: number }[] = [];
   const ms = await world.until("all have joined", FORM_MS, () => {
-    marks.push(spentMs());
-    busiestMs = Math.max(busiestMs, spentMs() - (marks.at(-11) ?? 0));
+    marks.push({ atMs: world.queue.nowMs, spentMs: spentMs() });
     return areAllThere(world);
   });
-  const { messages, bytes } = world.meter.byKind.get("session-set with members") ?? {
-    messages: 0,
-    bytes: 0,
-  };
+  const busiest = marks.map((mark) => {
+    const earlier = marks.find(({ atMs }) => atMs >= mark.atMs - SECOND_MS) ?? mark;
+    return mark.spentMs - earlier.spentMs;
+  });
+  const { messages, bytes } = withMembers(world);
   const others = [...world.hosts.keys()]
     .filter((id) => id !== manager.id)
     .map((id) => world.meter.of(id).cpuMs);
@@ -100,11 +103,15 @@ export async function form(world: ScaleWorld, nodes: number): Promise<Joins> {
     memberBytes: bytes,
     dials: world.dials,
     managerMs: spentMs(),
-    busiestMs,
-    otherMs: middle(others),
+    busiestMs: Math.max(...busiest),
+    otherMs: quantile(others, 0.5),
     longest: world.meter.longest("manager"),
     longestOther: world.meter.longest("others"),
   };
+}
+
+function withMembers(world: ScaleWorld): { readonly messages: number; readonly bytes: number } {
+  return world.meter.byKind.get("session-set with members") ?? { messages: 0, bytes: 0 };
 }
 
 function areAllThere(world: ScaleWorld): boolean {
@@ -113,51 +120,6 @@ function areAllThere(world: ScaleWorld): boolean {
     if (node === null || node.roster.members.length !== size || node.manager === null) return false;
   }
   return true;
-}
-
-/** Nothing happens but that tasks run. */
-export async function quiet(world: ScaleWorld): Promise<Traffic> {
-  await load(world);
-  await world.until("as many voters as are wanted", FORM_MS, () => areVotersChosen(world));
-  await world.pass(CALM_MS);
-  world.meter.reset();
-  await world.pass(MEASURE_MS);
-  const holders = world.holders();
-  const [manager] = holders;
-  const holding = new Set(holders.map(({ id }) => id));
-  const ids = [...world.hosts.keys()];
-  const connections = world.connections();
-  const rates = (of: readonly NodeId[]): Rates => {
-    const accounts = of.map((id) => world.meter.of(id));
-    const values = (pick: (account: Account) => number): number[] =>
-      accounts.map((account) => pick(account) / (MEASURE_MS / 1000));
-    return {
-      nodes: of.length,
-      medianOf: (pick) => middle(values(pick)),
-      maxOf: (pick) => Math.max(...values(pick)),
-      connections: of.map((id) => connections.get(id) ?? 0),
-    };
-  };
-  const managing = present(manager, "somebody manages").id;
-  return {
-    seconds: MEASURE_MS / 1000,
-    members: rates(ids.filter((id) => !holding.has(id))),
-    holders: rates([...holding].filter((id) => id !== managing)),
-    manager: rates([managing]),
-    gossipsPerSecond: world.meter.gossips / (MEASURE_MS / 1000),
-    longest: world.meter.longest("manager"),
-    longestOther: world.meter.longest("others"),
-  };
-}
-
-async function load(world: ScaleWorld): Promise<void> {
-  const replicas = TASKS_PER_NODE * world.hosts.size;
-  const reservations = { cpuMilli: 100, memoryMib: 64, diskMib: 0 };
-  const service = serviceSpec("web", { replicas, reservations });
-  const spec = { name: "load", services: [service] };
-  const manager = present(world.manager(), "somebody manages");
-  world.write(manager, { kind: "job-put", spec, ifVersion: null }, () => {});
-  await world.until("all tasks run", FORM_MS, () => world.state.taskCount("running") === replicas);
 }
 
 function areVotersChosen(world: ScaleWorld): boolean {
@@ -169,7 +131,59 @@ function areVotersChosen(world: ScaleWorld): boolean {
   return outgoing.length === 0 && voters.length === wanted && learners.length === standbys;
 }
 
-/** Ordinary nodes, each once for as long as there are enough. */
+/** Nothing happens but that tasks run. */
+export async function quiet(world: ScaleWorld): Promise<Traffic> {
+  await load(world);
+  await world.pass(CALM_MS);
+  world.meter.reset();
+  await world.pass(MEASURE_MS);
+  const [manager, ...holders] = world.holders().map(({ id }) => id);
+  const holding = new Set([present(manager, "somebody manages"), ...holders]);
+  const connections = world.connections();
+  const rates = (of: readonly NodeId[]): Rates => {
+    const accounts = of.map((id) => world.meter.of(id));
+    return {
+      nodes: of.length,
+      median: perSecond(accounts, (values) => quantile(values, 0.5)),
+      most: perSecond(accounts, (values) => Math.max(...values)),
+      connections: of.map((id) => connections.get(id) ?? 0),
+    };
+  };
+  return {
+    members: rates([...world.hosts.keys()].filter((id) => !holding.has(id))),
+    holders: rates(holders),
+    manager: rates(manager === undefined ? [] : [manager]),
+    gossipsPerSecond: (world.meter.gossips * 1000) / MEASURE_MS,
+    longest: world.meter.longest("manager"),
+    longestOther: world.meter.longest("others"),
+  };
+}
+
+function perSecond(
+  accounts: readonly Account[],
+  one: (values: readonly number[]) => number,
+): Account {
+  const of = (pick: (account: Account) => number): number =>
+    one(accounts.map((account) => (pick(account) * 1000) / MEASURE_MS));
+  return {
+    sent: of(({ sent }) => sent),
+    sentBytes: of(({ sentBytes }) => sentBytes),
+    received: of(({ received }) => received),
+    receivedBytes: of(({ receivedBytes }) => receivedBytes),
+    cpuMs: of(({ cpuMs }) => cpuMs),
+    encodeMs: of(({ encodeMs }) => encodeMs),
+  };
+}
+
+async function load(world: ScaleWorld): Promise<void> {
+  const replicas = TASKS_PER_NODE * world.hosts.size;
+  const spec = { name: "load", services: [serviceSpec("web", { replicas })] };
+  const manager = present(world.manager(), "somebody manages");
+  world.write(manager, { kind: "job-put", spec, ifVersion: null }, () => {});
+  await world.until("all tasks run", FORM_MS, () => world.state.taskCount("running") === replicas);
+}
+
+/** Nodes that hold no log, each once for as long as there are enough. */
 export class Victims {
   readonly #world: ScaleWorld;
   #queue: Host[] = [];
@@ -180,7 +194,9 @@ export class Victims {
 
   take(count: number): Host[] {
     const holding = new Set(this.#world.holders());
-    const fit = (): Host[] => this.#queue.filter((host) => host.isUp && !holding.has(host));
+    const { nodes } = this.#world.state;
+    const fit = (): Host[] =>
+      this.#queue.filter((host) => nodes.get(host.id)?.liveness === "ready" && !holding.has(host));
     if (fit().length < count)
       this.#queue = this.#world.prng.shuffle([...this.#world.hosts.values()]);
     const taken = new Set(fit().slice(0, count));
@@ -189,11 +205,15 @@ export class Victims {
   }
 }
 
-/** These fall at once; measured from then on until they are down and their tasks placed elsewhere, and started again. */
+/**
+ * These fall at once; measured until they are down and their tasks placed elsewhere, and for `alarmMs` from the loss at
+ * least: whoever is taken for down wrongly is so by then. They start again.
+ */
 export async function lose(
   world: ScaleWorld,
   fallen: readonly Host[],
   how: "reset" | "silent",
+  alarmMs: number,
 ): Promise<Loss> {
   const ids = new Set(fallen.map(({ id }) => id));
   const slots = new Set<string>();
@@ -203,13 +223,11 @@ export async function lose(
     }
   }
   world.meter.reset();
-  const from = world.applied.length;
   const atMs = world.queue.nowMs;
-  for (const host of fallen) world.kill(host, how);
   const downMs = new Map<NodeId, number>();
   const placedMs = new Map<string, number>();
   let falseDowns = 0;
-  let seen = from;
+  let seen = world.applied.length;
   const look = (): void => {
     for (const { event, atMs: appliedMs } of world.applied.slice(seen)) {
       const { type, node, slot, to } = event;
@@ -223,32 +241,32 @@ export async function lose(
     }
     seen = world.applied.length;
   };
+  for (const host of fallen) world.kill(host, how);
   await world.until("all are down and replaced", LOSS_MS, () => {
     look();
     return downMs.size === ids.size && placedMs.size === slots.size;
   });
-  await world.pass(Math.max(0, ALARM_MS - (world.queue.nowMs - atMs)));
+  await world.pass(Math.max(0, alarmMs - (world.queue.nowMs - atMs)));
   look();
   const kinds = ["alerts", "probe-for", "probed-for"];
   const counts = kinds.map((kind) => world.meter.byKind.get(kind)?.messages ?? 0);
-  const bytes = [...world.meter.byKind.values()].reduce((sum, kind) => sum + kind.bytes, 0);
   const loss = {
+    fallen: fallen.length,
     downMs: [...downMs.values()],
     replacedMs: [...placedMs.values()],
     falseDowns,
     alarms: counts.reduce((sum, count) => sum + count, 0),
-    bytes,
+    memberBytes: withMembers(world).bytes,
     longest: world.meter.longest("manager"),
     longestOther: world.meter.longest("others"),
   };
   for (const host of fallen) world.start(host);
-  await world.until("all are back", LOSS_MS, () =>
-    [...world.state.nodes.values()].every(({ liveness }) => liveness === "ready"),
-  );
-  await world.pass(2_000);
+  await world.until("all are back", LOSS_MS, () => isWhole(world));
   return loss;
 }
 
-export function middle(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+function isWhole(world: ScaleWorld): boolean {
+  const { node } = world.manager() ?? {};
+  const nodes = node?.replica.state.nodes.values() ?? [];
+  return node !== undefined && [...nodes].every(({ liveness }) => liveness === "ready");
 }

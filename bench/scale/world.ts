@@ -281,10 +281,12 @@ export class ScaleWorld implements HostWorld {
 
 const USAGE = { cpuMilli: 412, memoryMib: 1_733, diskMib: 20_480, load1Milli: 730 };
 
+const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz".split("");
+
 /** As long as a peer id. */
 function idOf(n: number): NodeId {
   const prng = new Prng(n);
-  const letters = Array.from({ length: 44 }, () => prng.pick([..."abcdefghjkmnpqrstuvwxyz23456789"]));
+  const letters = Array.from({ length: 44 }, () => prng.pick(BASE58));
   return nodeId(`12D3KooW${letters.join("")}`);
 }
 

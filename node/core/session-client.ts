@@ -22,6 +22,8 @@ export interface SessionClientContext {
   readonly facts: NodeFacts;
   /** The newest report of every task: what a session starts with. */
   readonly reports: () => readonly TaskReport[];
+  /** The digest of the members that it was told of. */
+  readonly members: () => string;
   readonly send: (to: NodeId, message: NodeMessage) => void;
 }
 
@@ -112,6 +114,7 @@ export class SessionClient {
       raftId: this.#context.raftId,
       facts: this.#facts,
       reports,
+      members: this.#context.members(),
     });
   }
 

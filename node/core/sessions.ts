@@ -28,6 +28,8 @@ interface Session {
   /** Something of its tasks may have changed since the last set. */
   dirty: boolean;
   membersStamp: number;
+  /** The stamp of the list that it had when it opened; -1: one that is not known. */
+  readonly baseStamp: number;
   /** When it was told of members last. */
   membersAtMs: Millis;
 }
@@ -50,17 +52,26 @@ export class SessionTable {
   readonly #sessions: Map<NodeId, Session> = new Map();
   /** Nodes that were admitted while this table stood, and when; until they open a session. */
   readonly #expected: Map<NodeId, Millis> = new Map();
+  /** Whose sets may be due: there are thousands of others, and this is looked at in every turn. */
+  readonly #due: Set<NodeId> = new Set();
+  #stamp = -1;
+  /** One for all, so that it is turned into bytes once. */
+  #whole: MemberChange | null = null;
   #startedAtMs: Millis;
 
   constructor(now: Millis) {
     this.#startedAtMs = now;
   }
 
-  /** A worker opens a session; an older one of the same node ends. The full set is due at once. */
-  open(node: NodeId, session: number, now: Millis): void {
+  /**
+   * A worker opens a session; an older one of the same node ends. The full set is due at once. `baseStamp`: of the list of
+   * members that the worker has; -1: it is not known.
+   */
+  open(node: NodeId, session: number, baseStamp: number, now: Millis): void {
     if (this.isPast(node, session)) return;
     const known = this.#sessions.get(node);
     this.#expected.delete(node);
+    this.#due.add(node);
     this.#sessions.set(node, {
       session,
       node,
@@ -75,6 +86,7 @@ export class SessionTable {
       told: new Map(),
       dirty: true,
       membersStamp: -1,
+      baseStamp,
       membersAtMs: 0,
     });
   }
@@ -107,7 +119,7 @@ export class SessionTable {
     known.ackedSeq = Math.max(known.ackedSeq, Math.min(seq, known.seq));
     // A set was lost on its way: say everything again.
     if (known.ackedSeq < known.seq && now - known.sentAtMs > 2 * SESSION_BEAT_MS) {
-      known.dirty = true;
+      this.touch(node);
       known.firstSeq = known.seq + 1;
     }
   }
@@ -120,7 +132,9 @@ export class SessionTable {
   /** Something of this node's tasks changed. */
   touch(node: NodeId): void {
     const known = this.#sessions.get(node);
-    if (known !== undefined) known.dirty = true;
+    if (known === undefined) return;
+    known.dirty = true;
+    this.#due.add(node);
   }
 
   has(node: NodeId): boolean {
@@ -171,10 +185,19 @@ export class SessionTable {
     members: MemberList,
     now: Millis,
   ): { readonly to: NodeId; readonly message: NodeMessage }[] {
+    if (members.stamp !== this.#stamp) {
+      this.#stamp = members.stamp;
+      this.#whole = null;
+      for (const node of this.#sessions.keys()) this.#due.add(node);
+    }
     const due: { to: NodeId; message: NodeMessage }[] = [];
-    for (const session of this.#sessions.values()) {
-      const message = this.#setFor(session, state, members, now);
-      if (message !== null) due.push({ to: session.node, message });
+    for (const node of this.#due) {
+      const session = this.#sessions.get(node);
+      const message = session === undefined ? null : this.#setFor(session, state, members, now);
+      if (message !== null) due.push({ to: node, message });
+      const waits =
+        session?.dirty === true || (session?.membersStamp ?? this.#stamp) !== this.#stamp;
+      if (!waits) this.#due.delete(node);
     }
     return due;
   }
@@ -186,12 +209,13 @@ export class SessionTable {
     now: Millis,
   ): SessionSet | null {
     const isNew = session.membersStamp !== members.stamp;
-    // Many that join at once share a set.
-    const newMembers = isNew && now - session.membersAtMs >= MEMBERS_MS;
+    const full = session.ackedSeq < session.firstSeq;
+    // Many that join at once share a set, and the first one's list is not sent twice while it is under way.
+    const isUnderWay = full && session.seq >= session.firstSeq;
+    const newMembers = isNew && !isUnderWay && now - session.membersAtMs >= MEMBERS_MS;
     if (!session.dirty && !newMembers) return null;
     const record = state.nodes.get(session.node);
     if (record === undefined) return null;
-    const full = session.ackedSeq < session.firstSeq;
     if (full) session.told = new Map();
     const change =
       session.dirty || full
@@ -202,7 +226,8 @@ export class SessionTable {
     session.seq = Math.max(session.seq + 1, session.firstSeq);
     session.sentAtMs = now;
     const told = full || newMembers;
-    const known = told && !full ? members.since(session.membersStamp) : null;
+    const known = told ? members.since(full ? session.baseStamp : session.membersStamp) : null;
+    if (told && known === null) this.#whole ??= wholeOf(members.list);
     if (told) {
       session.membersStamp = members.stamp;
       session.membersAtMs = now;
@@ -215,7 +240,7 @@ export class SessionTable {
       upsert: change?.upsert ?? [],
       remove: change?.remove ?? [],
       index: members.index,
-      members: told ? (known ?? wholeOf(members.list)) : null,
+      members: told ? (known ?? this.#whole) : null,
       joinSecret: state.joinSecret,
     };
   }
