@@ -1,5 +1,5 @@
 import { PerformanceObserver, type PerformanceEntry } from "node:perf_hooks";
-import type { Effect, Event } from "../../node/core/effect.ts";
+import type { Event } from "../../node/core/effect.ts";
 import type { Node } from "../../node/node.ts";
 import type { NodeId } from "../../state/ids.ts";
 
@@ -50,7 +50,6 @@ export class Meter {
   readonly #observer: PerformanceObserver;
   #long: LongTurn[] = [];
   #turn: { startMs: number; handleMs: number; encodeMs: number } | null = null;
-  gossips = 0;
 
   constructor() {
     this.#observer = new PerformanceObserver((list) =>
@@ -69,7 +68,6 @@ export class Meter {
     this.byKind.clear();
     this.#collections.splice(0);
     this.#long = [];
-    this.gossips = 0;
   }
 
   of(id: NodeId): Account {
@@ -119,15 +117,9 @@ export class Meter {
   }
 
   /** The turn is over. */
-  handled(
-    id: NodeId,
-    isManager: boolean,
-    events: readonly Event[],
-    effects: readonly Effect[],
-  ): void {
+  handled(id: NodeId, isManager: boolean, events: readonly Event[]): void {
     const turn = this.#turn;
     this.#turn = null;
-    this.gossips += effects.filter(({ kind }) => kind === "gossip").length;
     if (turn === null || turn.handleMs + turn.encodeMs < LONG_MS) return;
     this.#long.push({ id, isManager, ...turn, endMs: performance.now(), events: outline(events) });
   }

@@ -9,6 +9,8 @@ export interface Measured {
   readonly traffic: Traffic;
   /** By what was lost, and how. */
   readonly losses: ReadonlyMap<string, readonly Loss[]>;
+  /** Of each second since all had joined. */
+  readonly gossips: readonly number[];
   readonly tookS: number;
 }
 
@@ -52,10 +54,17 @@ function reportTraffic(all: readonly Measured[]): void {
     }
   }
   say("\nturns at rest: the longest, ms (of it in the core; what it handled)");
-  row("nodes", "gossips in the whole cluster, 1/s", "manager", "others");
+  row("nodes", "manager", "others");
   for (const { nodes, traffic } of all) {
-    const { gossipsPerSecond, longest, longestOther } = traffic;
-    row(nodes, gossipsPerSecond.toFixed(1), turn(longest), turn(longestOther));
+    row(nodes, turn(traffic.longest), turn(traffic.longestOther));
+  }
+  say(
+    "\ngossips of the whole cluster since all had joined, 1/s: on average, and in the busiest second",
+  );
+  row("nodes", "average", "most");
+  for (const { nodes, gossips } of all) {
+    const sum = gossips.reduce((total, count) => total + count, 0);
+    row(nodes, (sum / gossips.length).toFixed(1), Math.max(...gossips));
   }
 }
 

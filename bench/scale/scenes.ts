@@ -14,12 +14,14 @@ const FOUNDERS = 9;
 const TASKS_PER_NODE = 2;
 const FORM_MS = 600_000;
 const CALM_MS = 5_000;
-const MEASURE_MS = 15_000;
+const MEASURE_MS = 10_000;
 const LOSS_MS = 60_000;
 const SECOND_MS = 1_000;
 
 export interface Joins {
   readonly count: number;
+  /** When that was. */
+  readonly endMs: number;
   /** Until each knew all members and had its session. */
   readonly ms: number;
   readonly memberMessages: number;
@@ -46,7 +48,6 @@ export interface Traffic {
   readonly members: Rates;
   readonly holders: Rates;
   readonly manager: Rates;
-  readonly gossipsPerSecond: number;
   readonly longest: Longest;
   readonly longestOther: Longest;
 }
@@ -98,6 +99,7 @@ export async function form(world: ScaleWorld, nodes: number): Promise<Joins> {
     .map((id) => world.meter.of(id).cpuMs);
   return {
     count,
+    endMs: world.queue.nowMs,
     ms,
     memberMessages: messages,
     memberBytes: bytes,
@@ -153,7 +155,6 @@ export async function quiet(world: ScaleWorld): Promise<Traffic> {
     members: rates([...world.hosts.keys()].filter((id) => !holding.has(id))),
     holders: rates(holders),
     manager: rates(manager === undefined ? [] : [manager]),
-    gossipsPerSecond: (world.meter.gossips * 1000) / MEASURE_MS,
     longest: world.meter.longest("manager"),
     longestOther: world.meter.longest("others"),
   };

@@ -81,6 +81,8 @@ export class ScaleWorld implements HostWorld {
   readonly hosts: Map<NodeId, Host> = new Map();
   readonly meter: Meter = new Meter();
   readonly applied: Applied[] = [];
+  /** How many nodes gossiped of themselves, by second. */
+  readonly gossips: Map<number, number> = new Map();
   faultsOn = false;
   readonly #limiters: Map<NodeId, JoinLimiter> = new Map();
   /** Whom each node's connect list names. */
@@ -101,9 +103,10 @@ export class ScaleWorld implements HostWorld {
   }
 
   handled(host: Host, events: readonly Event[], effects: readonly Effect[]): void {
-    this.meter.handled(host.id, host.node?.isManager === true, events, effects);
+    this.meter.handled(host.id, host.node?.isManager === true, events);
     let index = this.#appliedIndex;
     for (const effect of effects) {
+      if (effect.kind === "gossip") this.#gossiped();
       if (effect.kind === "members") this.#connected(host, effect.connect);
       if (effect.kind !== "events") continue;
       for (const event of effect.events) {
@@ -113,6 +116,11 @@ export class ScaleWorld implements HostWorld {
       }
     }
     this.#appliedIndex = index;
+  }
+
+  #gossiped(): void {
+    const second = Math.floor(this.queue.nowMs / 1000);
+    this.gossips.set(second, (this.gossips.get(second) ?? 0) + 1);
   }
 
   /** The streams that a new connect list opens; both ends hear of each. */
