@@ -1,5 +1,5 @@
 import type { Entry, Message } from "../consensus/message.ts";
-import type { MemberChange, NodeMessage } from "./core/message.ts";
+import type { MemberChange, NodeMessage, SessionSet } from "./core/message.ts";
 import { messageShape } from "./wire-shapes.ts";
 
 /**
@@ -32,22 +32,34 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 export function encodeMessage(message: NodeMessage): Uint8Array {
   if (message.kind === "raft") return encodeRaft(message.clusterId, message.message);
-  const body = text.encode(jsonOf(message));
-  const frame = new Uint8Array(body.length + 1);
-  frame[0] = JSON_MESSAGE;
-  frame.set(body, 1);
-  return frame;
+  if (message.kind === "session-set" && message.members !== null)
+    return encodeSet(message, bytesOf(message.members));
+  return jsonFrame([text.encode(JSON.stringify(message))]);
 }
 
-/** A manager tells many the same of the members: that part is made once. */
-const memberTexts = new WeakMap<MemberChange, string>();
+/** A manager tells many the same of the members: that part of a set, most of it, becomes bytes once. */
+const memberBytes = new WeakMap<MemberChange, Uint8Array>();
 
-function jsonOf(message: Exclude<NodeMessage, { kind: "raft" }>): string {
-  if (message.kind !== "session-set" || message.members === null) return JSON.stringify(message);
-  const { members, ...rest } = message;
-  const known = memberTexts.get(members) ?? JSON.stringify(members);
-  memberTexts.set(members, known);
-  return `${JSON.stringify(rest).slice(0, -1)},"members":${known}}`;
+function bytesOf(members: MemberChange): Uint8Array {
+  const known = memberBytes.get(members) ?? text.encode(JSON.stringify(members));
+  memberBytes.set(members, known);
+  return known;
+}
+
+function encodeSet({ members: _, ...rest }: SessionSet, members: Uint8Array): Uint8Array {
+  const begin = `${JSON.stringify(rest).slice(0, -1)},"members":`;
+  return jsonFrame([text.encode(begin), members, text.encode("}")]);
+}
+
+function jsonFrame(parts: readonly Uint8Array[]): Uint8Array {
+  const frame = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 1));
+  frame[0] = JSON_MESSAGE;
+  let at = 1;
+  for (const part of parts) {
+    frame.set(part, at);
+    at += part.length;
+  }
+  return frame;
 }
 
 /** The message in a frame; null when it is not one of ours, whatever else it may be. Never throws. */
