@@ -86,7 +86,7 @@ export class Node {
       raftId: identity.raftId,
       facts: config.facts,
       reports: () => this.#worker.reports(),
-      members: () => this.#news.digest,
+      members: () => this.#news.hash,
       send,
     });
     this.#roster = new Roster(identity);

@@ -2,7 +2,7 @@ import type { Index, Millis, NodeId } from "../../state/ids.ts";
 import type { Identity } from "../storage.ts";
 import { LOST_MS } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
-import { MemberDigest } from "./member-digest.ts";
+import { MemberHash } from "./member-hash.ts";
 import { membersOf } from "./members.ts";
 import type { Member, SessionSet, Vouch } from "./message.ts";
 import type { Replica } from "./replica.ts";
@@ -24,7 +24,7 @@ export class MemberNews {
   #appliedFrom: readonly unknown[] = [];
   /** All that the session has told, by which its changes are to be understood. */
   readonly #session: Map<NodeId, Member> = new Map();
-  #digest: MemberDigest = new MemberDigest();
+  #hash: MemberHash = new MemberHash();
   #remembered = "";
   /**
    * As of which index a voucher's list was put on top of what was known; null: none is. It orders vouchers, and
@@ -73,8 +73,8 @@ export class MemberNews {
   }
 
   /** Of all that the session has told: any manager can tell by it what this node has missed. */
-  get digest(): string {
-    return this.#digest.text;
+  get hash(): string {
+    return this.#hash.text;
   }
 
   /** What the manager says with a session. */
@@ -85,13 +85,13 @@ export class MemberNews {
     if (members === null) return;
     if (members.whole) {
       this.#session.clear();
-      this.#digest = new MemberDigest();
+      this.#hash = new MemberHash();
     }
     for (const id of members.gone) this.#forget(id);
     for (const member of members.upsert) {
       this.#forget(member.id);
       this.#session.set(member.id, member);
-      this.#digest.add(member);
+      this.#hash.add(member);
     }
     this.#vouchedIndex = null;
     if (isNews || roster.isWithoutLog) {
@@ -103,7 +103,7 @@ export class MemberNews {
     const known = this.#session.get(id);
     if (known === undefined) return;
     this.#session.delete(id);
-    this.#digest.remove(known);
+    this.#hash.remove(known);
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */

@@ -58,7 +58,7 @@ export type NodeMessage =
       readonly raftId: number;
       readonly facts: NodeFacts;
       readonly reports: readonly TaskReport[];
-      /** The digest of the members that earlier sets have told it of, by whichever manager. */
+      /** The hash of the members that earlier sets have told it of, by whichever manager. */
       readonly members: string;
     }
   /**

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { idOf } from "../../test/fixtures/cluster.ts";
 import type { NodeId } from "../../state/ids.ts";
 import { MEMBER_CHANGES_KEPT } from "./defaults.ts";
-import { MemberDigest } from "./member-digest.ts";
+import { MemberHash } from "./member-hash.ts";
 import type { Member, MemberChange } from "./message.ts";
 import { Roster } from "./roster.ts";
 
@@ -85,16 +85,16 @@ describe("what changed on the list of members", () => {
   });
 });
 
-function digestWith(change: Partial<Member>): string {
-  const digest = new MemberDigest();
-  digest.add({ ...member("a"), ...change });
-  return digest.text;
+function hashWith(change: Partial<Member>): string {
+  const hash = new MemberHash();
+  hash.add({ ...member("a"), ...change });
+  return hash.text;
 }
 
 describe("a list that somebody else has", () => {
-  it("is found by its digest as long as its changes are known, whichever way it came about", () => {
+  it("is found by its hash as long as its changes are known, whichever way it came about", () => {
     const known = roster();
-    const theirs = new MemberDigest();
+    const theirs = new MemberHash();
     for (const name of ["c", "a"]) theirs.add(member(name));
     theirs.add(member("b"));
     theirs.remove(member("c"));
@@ -117,7 +117,7 @@ describe("a list that somebody else has", () => {
       { name: "b" },
       { addresses: [] },
       { holdsLog: true },
-    ].map(digestWith);
+    ].map(hashWith);
     expect(new Set(digests).size).toBe(digests.length);
   });
 });

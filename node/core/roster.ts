@@ -2,7 +2,7 @@ import type { Millis, NodeId } from "../../state/ids.ts";
 import type { Door, Identity, Peer } from "../storage.ts";
 import { DEPARTING_MS, MEMBER_CHANGES_KEPT } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
-import { MemberDigest } from "./member-digest.ts";
+import { MemberHash } from "./member-hash.ts";
 import { connectList } from "./members.ts";
 import type { Member, MemberChange } from "./message.ts";
 
@@ -19,7 +19,7 @@ export class Roster {
   /** The other members, and those of them that hold the log: asked for at every tick. */
   #others: readonly NodeId[] = [];
   #otherHolders: readonly NodeId[] = [];
-  readonly #digest: MemberDigest = new MemberDigest();
+  readonly #hash: MemberHash = new MemberHash();
   #joinSecret: string;
   #stamp = 0;
   #index = 0;
@@ -29,9 +29,9 @@ export class Roster {
     readonly stamp: number;
     readonly ids: readonly NodeId[];
     /** Of the list as it was then. */
-    readonly digest: string;
+    readonly hash: string;
   }[] = [];
-  /** The newest of the last lists that has this digest. */
+  /** The newest of the last lists that has this hash. */
   readonly #stamps: Map<string, number> = new Map();
   /** What makes the present list of earlier ones, as far as it was asked for. */
   readonly #asked: Map<number, MemberChange> = new Map();
@@ -52,7 +52,7 @@ export class Roster {
       addresses,
       holdsLog: true,
     }));
-    for (const member of known) this.#digest.add(member);
+    for (const member of known) this.#hash.add(member);
     this.#know(known);
   }
 
@@ -134,9 +134,9 @@ export class Roster {
     this.#joinSecret = joinSecret;
     for (const id of ids) {
       const [old, member] = [before.get(id), this.#byId.get(id)];
-      if (old !== undefined) this.#digest.remove(old);
+      if (old !== undefined) this.#hash.remove(old);
       if (member !== undefined) {
-        this.#digest.add(member);
+        this.#hash.add(member);
         this.#departing.delete(id);
       } else if (old !== undefined) {
         this.#departing.set(id, { member: old, untilMs: now + DEPARTING_MS });
@@ -148,18 +148,18 @@ export class Roster {
 
   #note(ids: readonly NodeId[]): void {
     this.#stamp += 1;
-    const digest = this.#digest.text;
-    this.#changes.push({ stamp: this.#stamp, ids, digest });
-    this.#stamps.set(digest, this.#stamp);
+    const hash = this.#hash.text;
+    this.#changes.push({ stamp: this.#stamp, ids, hash });
+    this.#stamps.set(hash, this.#stamp);
     if (this.#changes.length <= MEMBER_CHANGES_KEPT) return;
     const oldest = this.#changes.shift();
-    if (oldest !== undefined && this.#stamps.get(oldest.digest) === oldest.stamp)
-      this.#stamps.delete(oldest.digest);
+    if (oldest !== undefined && this.#stamps.get(oldest.hash) === oldest.stamp)
+      this.#stamps.delete(oldest.hash);
   }
 
-  /** The stamp of the list that somebody has, by its digest; -1: it was none of the last ones. */
-  stampOf(digest: string): number {
-    return this.#stamps.get(digest) ?? -1;
+  /** The stamp of the list that somebody has, by its hash; -1: it was none of the last ones. */
+  stampOf(hash: string): number {
+    return this.#stamps.get(hash) ?? -1;
   }
 
   /** What makes this list of the one that had that stamp; null: too long ago. */

@@ -22,7 +22,7 @@ export interface SessionClientContext {
   readonly facts: NodeFacts;
   /** The newest report of every task: what a session starts with. */
   readonly reports: () => readonly TaskReport[];
-  /** The digest of the members that it was told of. */
+  /** The hash of the members that it was told of. */
   readonly members: () => string;
   readonly send: (to: NodeId, message: NodeMessage) => void;
 }

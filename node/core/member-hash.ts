@@ -5,7 +5,7 @@ import type { Member } from "./message.ts";
  * Tells one list of members from another, in whatever order they stand: two nodes compare what they know without
  * sending it. Each change of a list costs as much as what changed.
  */
-export class MemberDigest {
+export class MemberHash {
   #high = 0;
   #low = 0;
 
