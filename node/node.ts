@@ -420,6 +420,7 @@ export class Node {
   #settle(released: Parameters<Replica["take"]>[0]): void {
     let messages = released;
     for (;;) {
+      let isBehind = false;
       const output = this.#replica.take(messages);
       messages = [];
       for (const message of output.messages) this.#sendRaft(message);
@@ -438,15 +439,13 @@ export class Node {
         const { members: list, stamp } = this.#roster;
         const since = (earlier: number): MemberChange | null => this.#roster.changesSince(earlier);
         const { appliedIndex: index } = this.#replica.raft;
-        this.#manager.dispatch({ list, stamp, since, index }, this.#now);
+        isBehind = this.#manager.dispatch({ list, stamp, since, index }, this.#now);
       }
       this.#requests.flush(this.manager, this.#now);
-      if (output.more) {
-        this.#effects.push({ kind: "again" });
-        return;
-      }
-      if (this.#inbox.length === 0 && output.applied.length === 0 && output.persist === null)
-        return;
+      const { applied, persist, more } = output;
+      const isSettled = this.#inbox.length === 0 && applied.length === 0 && persist === null;
+      if (more || (isSettled && isBehind)) this.#effects.push({ kind: "again" });
+      if (more || isSettled) return;
       for (const message of this.#inbox.splice(0)) this.#message(this.#self, message);
     }
   }

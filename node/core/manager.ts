@@ -465,11 +465,12 @@ export class Manager {
     if (!this.#planInFlight) this.#stateChanged = true;
   }
 
-  /** Sends workers what they have not been told. */
-  dispatch(members: MemberList, now: Millis): void {
+  /** Sends workers what they have not been told. Returns whether more is to be sent at once. */
+  dispatch(members: MemberList, now: Millis): boolean {
     const { replica, send } = this.#context;
     for (const { to, message } of this.#sessions.sets(replica.state, members, now))
       send(to, message);
+    return this.#sessions.isBehind;
   }
 
   /** This node leads no longer: nobody is left waiting. What was proposed may still be committed. */

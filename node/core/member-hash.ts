@@ -30,9 +30,18 @@ export class MemberHash {
   }
 }
 
-function lanesOf({ id, raftId, name, addresses, holdsLog }: Member): [high: number, low: number] {
+/** A member stands on several lists, as the same object. */
+const known = new WeakMap<Member, readonly [high: number, low: number]>();
+
+function lanesOf(member: Member): readonly [high: number, low: number] {
+  const lanes = known.get(member) ?? computed(member);
+  known.set(member, lanes);
+  return lanes;
+}
+
+function computed({ id, raftId, name, addresses, holdsLog }: Member): readonly [number, number] {
   const hash = new RollingHash();
   hash.add(JSON.stringify([id, raftId, name, addresses, holdsLog]));
-  const text = hash.digest();
-  return [Number.parseInt(text.slice(0, 8), 16), Number.parseInt(text.slice(8), 16)];
+  const bits = hash.number();
+  return [Math.floor(bits / 0x20_0000), bits % 0x20_0000];
 }

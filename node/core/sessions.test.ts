@@ -1,7 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { NodeId } from "../../state/ids.ts";
 import { idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
-import { MEMBERS_MS, SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
+import {
+  MEMBERS_MS,
+  MEMBERS_PER_TURN,
+  SESSION_BROKEN_MS,
+  SESSION_GRACE_MS,
+  SESSION_SILENT_MS,
+} from "./defaults.ts";
 import type { Member, MemberChange, SessionSet } from "./message.ts";
 import { SessionTable } from "./sessions.ts";
 import { downAtMs } from "./verdict.ts";
@@ -341,6 +347,25 @@ describe("the sets of a session", () => {
     expect(lists).toHaveLength(3);
     expect(lists[0]).toEqual(WHOLE);
     expect(new Set(lists).size).toBe(1);
+  });
+
+  it("bring whole lists to some in one turn, and to the others in the next", () => {
+    const manager = new Manager();
+    const { state } = manager.cluster;
+    const list = Array.from({ length: MEMBERS_PER_TURN / 2 }, () => MEMBER);
+    const members = { list, stamp: 1, since: () => null, index: 1 };
+    manager.cluster.admit("b", "c", "d", "e");
+    for (const name of ["b", "c", "d", "e"]) manager.table.open(idOf(name), 1, -1, manager.now);
+    const told: NodeId[][] = [];
+    do told.push(manager.table.sets(state, members, manager.now).map(({ to }) => to));
+    while (manager.table.isBehind);
+    expect(told).toEqual([[A, idOf("b")], [idOf("c"), idOf("d")], [idOf("e")]]);
+    expect(manager.table.sets(state, members, manager.now)).toEqual([]);
+    // Those that need no list wait for nobody.
+    for (const name of ["b", "c", "d", "e"]) manager.table.open(idOf(name), 2, 1, manager.now);
+    const since = (): MemberChange => ({ whole: false, upsert: [], gone: [] });
+    expect(manager.table.sets(state, { ...members, since }, manager.now)).toHaveLength(4);
+    expect(manager.table.isBehind).toBe(false);
   });
 
   it("are not believed acknowledged beyond what was sent", () => {

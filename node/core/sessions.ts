@@ -3,7 +3,7 @@ import type { ClusterState } from "../../state/cluster.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { Told } from "./assignments.ts";
 import { assignmentChange } from "./assignments.ts";
-import { MEMBERS_MS, SESSION_BEAT_MS } from "./defaults.ts";
+import { MEMBERS_MS, MEMBERS_PER_TURN, SESSION_BEAT_MS } from "./defaults.ts";
 import type { Member, MemberChange, NodeMessage, SessionSet } from "./message.ts";
 import type { Evidence } from "./verdict.ts";
 
@@ -57,6 +57,7 @@ export class SessionTable {
   #stamp = -1;
   /** One for all, so that it is turned into bytes once. */
   #whole: MemberChange | null = null;
+  #isBehind = false;
   #startedAtMs: Millis;
 
   constructor(now: Millis) {
@@ -179,6 +180,11 @@ export class SessionTable {
     return { managesSinceMs: this.#startedAtMs, session, expectedAtMs };
   }
 
+  /** Whether the last call of `sets` left some that were due for another at once. */
+  get isBehind(): boolean {
+    return this.#isBehind;
+  }
+
   /** The sets that are due now: tasks as soon as they change, members when `members` is given. */
   sets(
     state: ClusterState,
@@ -191,10 +197,17 @@ export class SessionTable {
       for (const node of this.#sessions.keys()) this.#due.add(node);
     }
     const due: { to: NodeId; message: NodeMessage }[] = [];
+    let named = 0;
+    this.#isBehind = false;
     for (const node of this.#due) {
+      if (named >= MEMBERS_PER_TURN) {
+        this.#isBehind = true;
+        break;
+      }
       const session = this.#sessions.get(node);
       const message = session === undefined ? null : this.#setFor(session, state, members, now);
       if (message !== null) due.push({ to: node, message });
+      if (message?.members?.whole === true) named += message.members.upsert.length;
       const waits =
         session?.dirty === true || (session?.membersStamp ?? this.#stamp) !== this.#stamp;
       if (!waits) this.#due.delete(node);
