@@ -33,7 +33,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 export function encodeMessage(message: NodeMessage): Uint8Array {
   if (message.kind === "raft") return encodeRaft(message.clusterId, message.message);
   if (message.kind === "session-set" && message.members !== null)
-    return encodeSet(message, bytesOf(message.members));
+    return encodeSet(message, message.members);
   return jsonFrame([text.encode(JSON.stringify(message))]);
 }
 
@@ -46,9 +46,11 @@ function bytesOf(members: MemberChange): Uint8Array {
   return known;
 }
 
-function encodeSet({ members: _, ...rest }: SessionSet, members: Uint8Array): Uint8Array {
-  const begin = `${JSON.stringify(rest).slice(0, -1)},"members":`;
-  return jsonFrame([text.encode(begin), members, text.encode("}")]);
+function encodeSet(set: SessionSet, members: MemberChange): Uint8Array {
+  // What is undefined is left out.
+  const rest = JSON.stringify({ ...set, members: undefined });
+  const begin = text.encode(`${rest.slice(0, -1)},"members":`);
+  return jsonFrame([begin, bytesOf(members), text.encode("}")]);
 }
 
 function jsonFrame(parts: readonly Uint8Array[]): Uint8Array {

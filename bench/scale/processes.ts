@@ -13,7 +13,7 @@ import { row, say } from "./report.ts";
 
 const READY_MS = 180_000;
 /** So many start at a time: each takes a second of a processor to begin. */
-const AT_ONCE = 4;
+const AT_ONCE = 2;
 const CALM_MS = 10_000;
 const MEASURE_MS = 15_000;
 const KILLED = 3;
@@ -123,10 +123,13 @@ async function viewsOf(nodes: readonly NodeProcess[]): Promise<readonly LocalVie
   );
 }
 
+function isDown({ event }: Heard): boolean {
+  return event.type === "node" && event.to === "down";
+}
+
 /** One after the other, as the manager tells it in its task log. */
 async function kill(manager: NodeProcess, victims: readonly NodeProcess[]): Promise<void> {
   const events = new Events([manager]);
-  const isDown = ({ event }: Heard): boolean => event.type === "node" && event.to === "down";
   // It tells all that ever was first.
   await until(
     () => "the manager does not tell its events",
