@@ -14,6 +14,7 @@ import { row, say } from "./report.ts";
 const READY_MS = 180_000;
 /** So many start at a time: each takes a second of a processor to begin. */
 const AT_ONCE = 2;
+const JOIN_TRIES = 5;
 const CALM_MS = 10_000;
 const MEASURE_MS = 15_000;
 const KILLED = 3;
@@ -96,8 +97,7 @@ async function start(nodes: readonly NodeProcess[]): Promise<void> {
   const { token } = await founder.get<{ token: string }>("/v1/nodes/token");
   for (let at = 1; at < nodes.length; at += AT_ONCE) {
     const batch = nodes.slice(at, at + AT_ONCE);
-    for (const node of batch) node.start("join", founder.plan.listen, "--token", token);
-    await Promise.all(batch.map((node) => node.ready(READY_MS)));
+    await Promise.all(batch.map((node) => joined(node, founder.plan.listen, token)));
   }
   await until(
     () => "not all are ready",
@@ -109,6 +109,20 @@ async function start(nodes: readonly NodeProcess[]): Promise<void> {
     READY_MS,
     250,
   );
+}
+
+/** Where the machine is too busy to answer a joiner in time it is told so, and asks again. */
+async function joined(node: NodeProcess, door: string, token: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    node.start("join", door, "--token", token);
+    try {
+      await node.ready(READY_MS);
+      return;
+    } catch (error) {
+      if (tries === JOIN_TRIES || node.state !== "down") throw error;
+      node.death = null;
+    }
+  }
 }
 
 async function viewsOf(nodes: readonly NodeProcess[]): Promise<readonly LocalView[]> {

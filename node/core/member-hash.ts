@@ -30,16 +30,7 @@ export class MemberHash {
   }
 }
 
-/** A member stands on several lists, as the same object. */
-const known = new WeakMap<Member, readonly [high: number, low: number]>();
-
-function lanesOf(member: Member): readonly [high: number, low: number] {
-  const lanes = known.get(member) ?? computed(member);
-  known.set(member, lanes);
-  return lanes;
-}
-
-function computed({ id, raftId, name, addresses, holdsLog }: Member): readonly [number, number] {
+function lanesOf({ id, raftId, name, addresses, holdsLog }: Member): readonly [number, number] {
   const hash = new RollingHash();
   hash.add(JSON.stringify([id, raftId, name, addresses, holdsLog]));
   const bits = hash.number();
