@@ -217,7 +217,8 @@ it("what a node said of itself last counts, also if it said something else just 
   const open = (session: number, datacenter: string): void => {
     const reports: never[] = [];
     const said = { ...facts, datacenter };
-    const message = { kind: "session-open", session, raftId: 2, facts: said, reports } as const;
+    const rest = { raftId: 2, facts: said, reports, members: "" };
+    const message = { kind: "session-open", session, ...rest } as const;
     a.deliver({ kind: "message", from: b.id, message });
   };
   a.isSlow = true;
@@ -397,7 +398,7 @@ describe("a cluster of three", () => {
     const { world, a, b, c } = three();
     world.pass(1000);
     const open = { kind: "session-open", session: 9, facts: c.facts, reports: [] } as const;
-    world.send(c.id, b.id, { ...open, raftId: 3 });
+    world.send(c.id, b.id, { ...open, raftId: 3, members: "" });
     world.send(c.id, b.id, {
       kind: "forward",
       id: 99,
@@ -432,6 +433,7 @@ describe("a cluster of three", () => {
       raftId: 9,
       facts: nodeFacts("x"),
       reports: [],
+      members: "",
     });
     world.settle();
     expect(world.sent.at(-1)?.message).toEqual({

@@ -16,6 +16,7 @@ import {
   indexOf,
   isFromManager,
   isFromWorker,
+  type MemberChange,
   type NodeMessage,
 } from "./core/message.ts";
 import { type AppliedEntry, Replica, type ReplicaOutput } from "./core/replica.ts";
@@ -82,6 +83,7 @@ export class Node {
       raftId: identity.raftId,
       facts: config.facts,
       reports: () => this.#worker.reports(),
+      members: () => this.#news.hash,
       send,
     });
     this.#roster = new Roster(identity);
@@ -345,7 +347,7 @@ export class Node {
     } else if (m.kind === "session-open" && this.#replica.hasLost(m.raftId)) {
       this.#send(from, { kind: "removed", raftId: m.raftId });
     } else if (m.kind === "session-open") {
-      manager.opened(from, m.session, m.facts, m.reports, this.#now);
+      manager.opened(from, m, this.#roster.stampOf(m.members), this.#now);
     } else if (m.kind === "session-beat") {
       manager.beat(from, m, this.#now);
     } else {
@@ -416,6 +418,7 @@ export class Node {
   #settle(released: Parameters<Replica["take"]>[0]): void {
     let messages = released;
     for (;;) {
+      let isBehind = false;
       const output = this.#replica.take(messages);
       messages = [];
       for (const message of output.messages) this.#sendRaft(message);
@@ -431,23 +434,16 @@ export class Node {
         this.#manager.applied(output.applied, this.#now);
         this.#manager.confirmed(output.reads);
         this.#manager.plan(this.#now);
-        this.#manager.dispatch(
-          {
-            list: this.#roster.members,
-            stamp: this.#roster.stamp,
-            since: (stamp) => this.#roster.changesSince(stamp),
-            index: this.#replica.raft.appliedIndex,
-          },
-          this.#now,
-        );
+        const { members: list, stamp } = this.#roster;
+        const since = (earlier: number): MemberChange | null => this.#roster.changesSince(earlier);
+        const { appliedIndex: index } = this.#replica.raft;
+        isBehind = this.#manager.dispatch({ list, stamp, since, index }, this.#now);
       }
       this.#requests.flush(this.manager, this.#now);
-      if (output.more) {
-        this.#effects.push({ kind: "again" });
-        return;
-      }
-      if (this.#inbox.length === 0 && output.applied.length === 0 && output.persist === null)
-        return;
+      const { applied, persist, more } = output;
+      const isSettled = this.#inbox.length === 0 && applied.length === 0 && persist === null;
+      if (more || (isSettled && isBehind)) this.#effects.push({ kind: "again" });
+      if (more || isSettled) return;
       for (const message of this.#inbox.splice(0)) this.#message(this.#self, message);
     }
   }

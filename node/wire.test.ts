@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Entry, Message } from "../consensus/message.ts";
+import { nodeId } from "../state/ids.ts";
 import { TRANSITIONS } from "../state/task.ts";
 import { anyJson, anyMessage, anyRaft, JSON_KINDS, RAFT } from "../test/fixtures/messages.ts";
 import type { NodeMessage } from "./core/message.ts";
@@ -40,6 +41,26 @@ describe("a message", () => {
       reports: [{ ...report, startedAtMs: null, finishedAtMs: null }],
     };
     expect(decodeMessage(frameOf(message))).toEqual(message);
+  });
+
+  it("tells each of those that hear the same of the members all the rest as it is for it", () => {
+    const member = { id: nodeId("a"), raftId: 1, name: "ä", addresses: ["/sim/a"], holdsLog: true };
+    const members = { whole: true, upsert: [member], gone: [nodeId("b")] };
+    for (const session of [1, 2]) {
+      const set: NodeMessage = {
+        kind: "session-set",
+        session,
+        seq: session + 1,
+        full: session === 1,
+        upsert: [],
+        remove: [],
+        index: 7,
+        featureLevel: 1,
+        members,
+        joinSecret: "secret",
+      };
+      expect(decodeMessage(encodeMessage(set))).toEqual(set);
+    }
   });
 
   it("is read from within a larger buffer, and keeps nothing of it", () => {

@@ -1,5 +1,5 @@
 import type { Entry, Message } from "../consensus/message.ts";
-import type { NodeMessage } from "./core/message.ts";
+import type { MemberChange, NodeMessage, SessionSet } from "./core/message.ts";
 import { messageShape } from "./wire-shapes.ts";
 
 /**
@@ -32,10 +32,35 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 export function encodeMessage(message: NodeMessage): Uint8Array {
   if (message.kind === "raft") return encodeRaft(message.clusterId, message.message);
-  const body = text.encode(JSON.stringify(message));
-  const frame = new Uint8Array(body.length + 1);
+  if (message.kind === "session-set" && message.members !== null)
+    return encodeSet(message, message.members);
+  return jsonFrame([text.encode(JSON.stringify(message))]);
+}
+
+/** A manager tells many the same of the members: that part of a set, most of it, becomes bytes once. */
+const memberBytes = new WeakMap<MemberChange, Uint8Array>();
+
+function bytesOf(members: MemberChange): Uint8Array {
+  const known = memberBytes.get(members) ?? text.encode(JSON.stringify(members));
+  memberBytes.set(members, known);
+  return known;
+}
+
+function encodeSet(set: SessionSet, members: MemberChange): Uint8Array {
+  // What is undefined is left out.
+  const rest = JSON.stringify({ ...set, members: undefined });
+  const begin = text.encode(`${rest.slice(0, -1)},"members":`);
+  return jsonFrame([begin, bytesOf(members), text.encode("}")]);
+}
+
+function jsonFrame(parts: readonly Uint8Array[]): Uint8Array {
+  const frame = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 1));
   frame[0] = JSON_MESSAGE;
-  frame.set(body, 1);
+  let at = 1;
+  for (const part of parts) {
+    frame.set(part, at);
+    at += part.length;
+  }
   return frame;
 }
 

@@ -33,6 +33,12 @@ export const MEMBERS_MS = 100;
 export const MEMBER_CHANGES_KEPT = 1_000;
 
 /**
+ * Members that whole lists name in one turn, all lists together: some milliseconds' work. Where hundreds are to be told all at once, the
+ * others wait for the next turns.
+ */
+export const MEMBERS_PER_TURN = 8_000;
+
+/**
  * A node that went down so many times lately is ready again after its session has stood this long, the last for more: each time its tasks are
  * started elsewhere, and one that comes and goes would have them started all day.
  */

@@ -7,7 +7,6 @@ import { schedule } from "../../scheduler/schedule.ts";
 import type { Outcome } from "../../state/cluster.ts";
 import type { Command, Envelope } from "../../state/command.ts";
 import type { Millis, NodeId, TaskId } from "../../state/ids.ts";
-import type { NodeFacts } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { BrakeLog } from "./brake-log.ts";
 import { FLAP_HOLD_MS, PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
@@ -342,12 +341,11 @@ export class Manager {
     this.#context.send(to, { kind: "forwarded", id, outcome });
   }
 
-  /** A worker session opens: the node lives, whatever was believed of it. */
+  /** A worker session opens: the node lives, whatever was believed of it. `membersStamp`: see `SessionTable.open`. */
   opened(
     from: NodeId,
-    session: number,
-    facts: NodeFacts,
-    reports: readonly TaskReport[],
+    { session, facts, reports }: Extract<NodeMessage, { kind: "session-open" }>,
+    membersStamp: number,
     now: Millis,
   ): void {
     const record = this.#context.replica.state.nodes.get(from);
@@ -363,7 +361,7 @@ export class Manager {
       if (!this.#propose(command, null, now, { kind: "facts", node: from })) return;
       this.#introducing.set(from, underWay + 1);
     }
-    this.#sessions.open(from, session, reports, now);
+    this.#sessions.open(from, session, { reports, membersStamp }, now);
     this.#revive(from, now);
     if (reports.length > 0) this.reported(from, session, 0, reports, now);
   }
@@ -477,11 +475,12 @@ export class Manager {
     if (!this.#planInFlight) this.#stateChanged = true;
   }
 
-  /** Sends workers what they have not been told. */
-  dispatch(members: MemberList, now: Millis): void {
+  /** Sends workers what they have not been told. Returns whether more is to be sent at once. */
+  dispatch(members: MemberList, now: Millis): boolean {
     const { replica, send } = this.#context;
     for (const { to, message } of this.#sessions.sets(replica.state, members, now))
       send(to, message);
+    return this.#sessions.isBehind;
   }
 
   /** This node leads no longer: nobody is left waiting. What was proposed may still be committed. */

@@ -191,6 +191,11 @@ describe("a stranger that proved the join secret", () => {
     const ghost = { ...member("x", 99, true) };
     b.deliver({ kind: "vouched", by: ghost.id, vouch: { members: [self, ghost], index } });
     expect(ids(b)).toContain(ghost.id);
+    // The manager's word would end it: the log comes first.
+    const asked = (): string | undefined =>
+      world.sent.findLast(({ from, message }) => from === b.id && message.kind === "session-open")
+        ?.to;
+    world.until("b asks one that is not there", () => asked() === ghost.id);
     a.isUp = true;
     c.isUp = true;
     world.until("b has read it", () => b.node.replica.raft.appliedIndex > before);

@@ -2,6 +2,7 @@ import type { Index, Millis, NodeId } from "../../state/ids.ts";
 import type { Identity } from "../storage.ts";
 import { LOST_MS } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
+import { MemberHash } from "./member-hash.ts";
 import { membersOf } from "./members.ts";
 import type { Member, SessionSet, Vouch } from "./message.ts";
 import type { Replica } from "./replica.ts";
@@ -23,6 +24,7 @@ export class MemberNews {
   #appliedFrom: readonly unknown[] = [];
   /** All that the session has told, by which its changes are to be understood. */
   readonly #session: Map<NodeId, Member> = new Map();
+  #hash: MemberHash = new MemberHash();
   #remembered = "";
   /**
    * As of which index a voucher's list was put on top of what was known; null: none is. It orders vouchers, and
@@ -70,19 +72,38 @@ export class MemberNews {
     this.#learn(membersOf(state, membership), state.joinSecret, appliedIndex, now);
   }
 
+  /** Of all that the session has told: any manager can tell by it what this node has missed. */
+  get hash(): string {
+    return this.#hash.text;
+  }
+
   /** What the manager says with a session. */
   told({ members, joinSecret, index }: SessionSet, now: Millis): void {
     const { replica, roster } = this.#context;
     // A node that was taken out of Raft while it was away has a log that says otherwise.
     const isNews = !replica.holdsLog || index > replica.raft.appliedIndex;
     if (members === null) return;
-    if (members.whole) this.#session.clear();
-    for (const id of members.gone) this.#session.delete(id);
-    for (const member of members.upsert) this.#session.set(member.id, member);
+    if (members.whole) {
+      this.#session.clear();
+      this.#hash = new MemberHash();
+    }
+    for (const id of members.gone) this.#forget(id);
+    for (const member of members.upsert) {
+      this.#forget(member.id);
+      this.#session.set(member.id, member);
+      this.#hash.add(member);
+    }
     this.#vouchedIndex = null;
     if (isNews || roster.isWithoutLog) {
       this.#learn(inOrder([...this.#session.values()]), joinSecret, index, now);
     }
+  }
+
+  #forget(id: NodeId): void {
+    const known = this.#session.get(id);
+    if (known === undefined) return;
+    this.#session.delete(id);
+    this.#hash.remove(known);
   }
 
   /** A member speaks of one that this node has not read of yet: it is let in until the list itself comes. */
@@ -114,7 +135,8 @@ export class MemberNews {
 
   #learn(members: readonly Member[], joinSecret: string, index: number, now: Millis): boolean {
     const { identity, roster, replica, effect } = this.#context;
-    if (!roster.learn(members, joinSecret, index, now)) return false;
+    const learned = roster.learn(members, joinSecret, index, now);
+    if (learned !== "new") return learned === "same";
     effect(roster.effect());
     const peers = roster.peers();
     const text = JSON.stringify([peers, joinSecret]);

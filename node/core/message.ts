@@ -58,6 +58,8 @@ export type NodeMessage =
       readonly raftId: number;
       readonly facts: NodeFacts;
       readonly reports: readonly TaskReport[];
+      /** The hash of the members that earlier sets have told it of, by whichever manager. */
+      readonly members: string;
     }
   /**
    * Not here: `manager` is who it believes to lead; null: nobody known. As a whole member, since the asker
@@ -97,7 +99,10 @@ export type NodeMessage =
     }
   | { readonly kind: "forwarded"; readonly id: number; readonly outcome: ForwardOutcome };
 
-/** All members (`whole`), or what changed since the last set that had some. */
+/**
+ * All members (`whole`), or what changed: in a full set since the list that the opening named, in others since the last
+ * set that had some.
+ */
 export interface MemberChange {
   readonly whole: boolean;
   readonly upsert: readonly Member[];

@@ -64,11 +64,20 @@ export class Rings {
 const RANKS = 0x10_0000;
 
 function orderOf(hashes: readonly number[], ring: number): { order: Uint32Array; at: Uint32Array } {
-  // Of equal places the lower id comes first.
-  const keys = Float64Array.from(hashes, (hash, rank) => onRing(hash, ring) * RANKS + rank);
-  const order = Uint32Array.from(keys.toSorted(), (key) => key % RANKS);
-  const at = new Uint32Array(order.length);
-  for (const [place, rank] of order.entries()) at[rank] = place;
+  const count = hashes.length;
+  // Of equal places the lower id comes first. In plain loops: a manager of thousands does this at every change of its list.
+  const keys = new Float64Array(count);
+  for (let rank = 0; rank < count; rank++)
+    keys[rank] = onRing(hashes[rank] ?? 0, ring) * RANKS + rank;
+  keys.sort();
+  const order = new Uint32Array(count);
+  const at = new Uint32Array(count);
+  for (let place = 0; place < count; place++) {
+    const key = keys[place] ?? 0;
+    const rank = key - Math.floor(key / RANKS) * RANKS;
+    order[place] = rank;
+    at[rank] = place;
+  }
   return { order, at };
 }
 

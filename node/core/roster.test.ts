@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { idOf } from "../../test/fixtures/cluster.ts";
 import type { NodeId } from "../../state/ids.ts";
 import { MEMBER_CHANGES_KEPT } from "./defaults.ts";
+import { MemberHash } from "./member-hash.ts";
 import type { Member, MemberChange } from "./message.ts";
 import { Roster } from "./roster.ts";
 
@@ -60,6 +61,17 @@ describe("what changed on the list of members", () => {
     expect(known.changesSince(known.stamp)).toEqual({ whole: false, upsert: [], gone: [] });
   });
 
+  it("is nothing when a list says nothing new: no other stamp, but a later index", () => {
+    const known = roster();
+    expect(known.learn([member("a"), member("b")], "s", 1, 0)).toBe("new");
+    const { stamp } = known;
+    expect(known.learn([member("b"), member("a")], "s", 2, 0)).toBe("same");
+    expect(known.stamp).toBe(stamp);
+    expect(known.learn([member("a")], "s", 1, 0)).toBe("old");
+    expect(known.learn([member("a"), member("b")], "t", 2, 0)).toBe("new");
+    expect(known.joinSecret).toBe("t");
+  });
+
   it("is not known of a list of long ago, nor of one that never was", () => {
     const known = roster();
     known.learn([member("a")], "s", 0, 0);
@@ -70,5 +82,42 @@ describe("what changed on the list of members", () => {
     expect(known.changesSince(stamp)).toBeNull();
     expect(known.changesSince(-1)).toBeNull();
     expect(known.changesSince(known.stamp + 1)).toBeNull();
+  });
+});
+
+function hashWith(change: Partial<Member>): string {
+  const hash = new MemberHash();
+  hash.add({ ...member("a"), ...change });
+  return hash.text;
+}
+
+describe("a list that somebody else has", () => {
+  it("is found by its hash as long as its changes are known, whichever way it came about", () => {
+    const known = roster();
+    const theirs = new MemberHash();
+    for (const name of ["c", "a"]) theirs.add(member(name));
+    theirs.add(member("b"));
+    theirs.remove(member("c"));
+    expect(known.stampOf(theirs.text)).toBe(-1);
+    known.learn([member("a"), member("b")], "s", 0, 0);
+    expect(known.stampOf(theirs.text)).toBe(1);
+    for (let i = 1; i < MEMBER_CHANGES_KEPT; i++) known.learn([member("a", i)], "s", i, 0);
+    expect(known.stampOf(theirs.text)).toBe(1);
+    known.learn([member("c")], "s", MEMBER_CHANGES_KEPT, 0);
+    expect(known.stampOf(theirs.text)).toBe(-1);
+    known.learn([member("a"), member("b")], "s", MEMBER_CHANGES_KEPT + 1, 0);
+    expect(known.changesSince(known.stampOf(theirs.text))).toMatchObject({ upsert: [], gone: [] });
+  });
+
+  it("is another when anything of a member is", () => {
+    const digests = [
+      {},
+      { id: idOf("b") },
+      { raftId: 2 },
+      { name: "b" },
+      { addresses: [] },
+      { holdsLog: true },
+    ].map(hashWith);
+    expect(new Set(digests).size).toBe(digests.length);
   });
 });

@@ -2,23 +2,39 @@ import type { Millis, NodeId } from "../../state/ids.ts";
 import type { Door, Identity, Peer } from "../storage.ts";
 import { DEPARTING_MS, MEMBER_CHANGES_KEPT } from "./defaults.ts";
 import type { Effect } from "./effect.ts";
+import { MemberHash } from "./member-hash.ts";
 import { connectList } from "./members.ts";
 import type { Member, MemberChange } from "./message.ts";
+
+/** What became of a list that was heard: it was older than what is known, the same, or is known from now on. */
+type Learned = "old" | "same" | "new";
 
 /** Whom a node knows as members, how Raft's numbers belong to them, and whom the network is to let in. */
 export class Roster {
   readonly #self: NodeId;
   readonly #door: Door | null;
-  #members: readonly Member[];
-  #byRaftId: ReadonlyMap<number, Member>;
+  #members: readonly Member[] = [];
+  #byId: ReadonlyMap<NodeId, Member> = new Map();
+  #byRaftId: ReadonlyMap<number, Member> = new Map();
+  /** The other members, and those of them that hold the log: asked for at every tick. */
+  #others: readonly NodeId[] = [];
+  #otherHolders: readonly NodeId[] = [];
+  readonly #hash: MemberHash = new MemberHash();
   #joinSecret: string;
   #stamp = 0;
   #index = 0;
   #heardIndex = 0;
   /** Whom each list changed, of the last ones. */
-  readonly #changes: { readonly stamp: number; readonly ids: readonly NodeId[] }[] = [];
-  #lastAsked: { readonly from: number; readonly to: number; readonly change: MemberChange } | null =
-    null;
+  readonly #changes: {
+    readonly stamp: number;
+    readonly ids: readonly NodeId[];
+    /** Of the list as it was then. */
+    readonly hash: string;
+  }[] = [];
+  /** The newest of the last lists that has this hash. */
+  readonly #stamps: Map<string, number> = new Map();
+  /** What makes the present list of earlier ones, as far as it was asked for. */
+  readonly #asked: Map<number, MemberChange> = new Map();
   /** Who spoke in Raft under which id: a new learner may hear a leader that it has not read of yet. */
   readonly #routes: Map<number, NodeId> = new Map();
   /** Who was removed a moment ago, and until when it is still let in: it has yet to hear of it. */
@@ -29,14 +45,25 @@ export class Roster {
     this.#self = node;
     this.#door = door ?? null;
     this.#joinSecret = joinSecret;
-    this.#members = peers.map(({ id, raftId, addresses }) => ({
+    const known = peers.map(({ id, raftId, addresses }) => ({
       id,
       raftId,
       name: "",
       addresses,
       holdsLog: true,
     }));
-    this.#byRaftId = byRaftId(this.#members);
+    for (const member of known) this.#hash.add(member);
+    this.#know(known);
+  }
+
+  #know(members: readonly Member[]): void {
+    this.#members = members;
+    this.#byId = new Map(members.map((member) => [member.id, member]));
+    this.#byRaftId = new Map(members.map((member) => [member.raftId, member]));
+    const others = members.filter(({ id }) => id !== this.#self);
+    this.#others = others.map(({ id }) => id);
+    this.#otherHolders = others.filter(({ holdsLog }) => holdsLog).map(({ id }) => id);
+    this.#asked.clear();
   }
 
   get members(): readonly Member[] {
@@ -68,14 +95,12 @@ export class Roster {
 
   /** Whether the last list says that this node holds no log: what its own disk says of that may be old. */
   get isWithoutLog(): boolean {
-    return this.#members.some(({ id, holdsLog }) => id === this.#self && !holdsLog);
+    return this.#byId.get(this.#self)?.holdsLog === false;
   }
 
   /** The other members, or those of them that hold the log. */
-  others(which: "holders" | "all"): NodeId[] {
-    return this.#members
-      .filter(({ id, holdsLog }) => id !== this.#self && (holdsLog || which === "all"))
-      .map(({ id }) => id);
+  others(which: "holders" | "all"): readonly NodeId[] {
+    return which === "all" ? this.#others : this.#otherHolders;
   }
 
   /** Whether it is a member, or was until a moment ago. */
@@ -94,39 +119,60 @@ export class Roster {
   }
 
   find(id: NodeId): Member | undefined {
-    return this.#members.find((member) => member.id === id);
+    return this.#byId.get(id);
   }
 
-  /** A list as of that log index. Returns false for one that is older than what is known. */
-  learn(members: readonly Member[], joinSecret: string, index: number, now: Millis): boolean {
-    if (index < this.#index) return false;
+  /** A list, each member once, as of that log index. */
+  learn(members: readonly Member[], joinSecret: string, index: number, now: Millis): Learned {
+    if (index < this.#index) return "old";
     this.#index = index;
-    const ids = new Set(members.map(({ id }) => id));
-    for (const member of this.#members) {
-      const untilMs = now + DEPARTING_MS;
-      if (!ids.has(member.id)) this.#departing.set(member.id, { member, untilMs });
-    }
-    for (const id of ids) this.#departing.delete(id);
-    this.#stamp += 1;
-    this.#changes.push({ stamp: this.#stamp, ids: changed(this.#members, members) });
-    if (this.#changes.length > MEMBER_CHANGES_KEPT) this.#changes.shift();
-    this.#members = members;
-    this.#byRaftId = byRaftId(members);
+    const before = this.#byId;
+    const ids = changed(before, members);
+    // Most of what the log says of nodes is not what others know of them.
+    if (ids.length === 0 && joinSecret === this.#joinSecret) return "same";
+    this.#know(members);
     this.#joinSecret = joinSecret;
-    return true;
+    for (const id of ids) {
+      const [old, member] = [before.get(id), this.#byId.get(id)];
+      if (old !== undefined) this.#hash.remove(old);
+      if (member !== undefined) {
+        this.#hash.add(member);
+        this.#departing.delete(id);
+      } else if (old !== undefined) {
+        this.#departing.set(id, { member: old, untilMs: now + DEPARTING_MS });
+      }
+    }
+    this.#note(ids);
+    return "new";
+  }
+
+  #note(ids: readonly NodeId[]): void {
+    this.#stamp += 1;
+    const hash = this.#hash.text;
+    this.#changes.push({ stamp: this.#stamp, ids, hash });
+    this.#stamps.set(hash, this.#stamp);
+    if (this.#changes.length <= MEMBER_CHANGES_KEPT) return;
+    const oldest = this.#changes.shift();
+    if (oldest !== undefined && this.#stamps.get(oldest.hash) === oldest.stamp)
+      this.#stamps.delete(oldest.hash);
+  }
+
+  /** The stamp of the list that somebody has, by its hash; -1: it was none of the last ones. */
+  stampOf(hash: string): number {
+    return this.#stamps.get(hash) ?? -1;
   }
 
   /** What makes this list of the one that had that stamp; null: too long ago. */
   changesSince(stamp: number): MemberChange | null {
-    const asked = this.#lastAsked;
-    if (asked !== null && asked.from === stamp && asked.to === this.#stamp) return asked.change;
+    const asked = this.#asked.get(stamp);
+    if (asked !== undefined) return asked;
     const later = this.#changes.filter((change) => change.stamp > stamp);
     if (later.length !== this.#stamp - stamp) return null;
     const ids = new Set(later.flatMap((change) => change.ids));
-    const upsert = this.#members.filter(({ id }) => ids.has(id));
+    const upsert = [...ids].flatMap((id) => this.#byId.get(id) ?? []);
     for (const { id } of upsert) ids.delete(id);
     const change = { whole: false, upsert, gone: [...ids] };
-    this.#lastAsked = { from: stamp, to: this.#stamp, change };
+    this.#asked.set(stamp, change);
     return change;
   }
 
@@ -171,15 +217,17 @@ export class Roster {
 }
 
 /** Who is on one list only, or otherwise on the other. */
-function changed(before: readonly Member[], after: readonly Member[]): NodeId[] {
-  const old = new Map(before.map((member) => [member.id, member]));
+function changed(before: ReadonlyMap<NodeId, Member>, after: readonly Member[]): NodeId[] {
   const ids: NodeId[] = [];
+  let known = 0;
   for (const member of after) {
-    const known = old.get(member.id);
-    if (known === undefined || !isSame(known, member)) ids.push(member.id);
-    old.delete(member.id);
+    const old = before.get(member.id);
+    if (old !== undefined) known += 1;
+    if (old === undefined || !isSame(old, member)) ids.push(member.id);
   }
-  return [...ids, ...old.keys()];
+  if (known === before.size) return ids;
+  const there = new Set(after.map(({ id }) => id));
+  return [...ids, ...[...before.keys()].filter((id) => !there.has(id))];
 }
 
 function isSame(a: Member, b: Member): boolean {
@@ -190,8 +238,4 @@ function isSame(a: Member, b: Member): boolean {
     a.addresses.length === b.addresses.length &&
     a.addresses.every((address, i) => address === b.addresses[i])
   );
-}
-
-function byRaftId(members: readonly Member[]): ReadonlyMap<number, Member> {
-  return new Map(members.map((member) => [member.raftId, member]));
 }

@@ -33,6 +33,7 @@ class Worker {
     raftId: 3,
     facts: FACTS,
     reports: () => this.current,
+    members: () => "none",
     send: (to, message) => this.#sent.push({ to, message }),
   });
 
@@ -148,6 +149,7 @@ describe("finding the manager", () => {
           raftId: 3,
           facts: FACTS,
           reports: [report("t1")],
+          members: "none",
         },
       },
     ]);

@@ -23,6 +23,8 @@ export interface SessionClientContext {
   readonly facts: NodeFacts;
   /** The newest report of every task: what a session starts with. */
   readonly reports: () => readonly TaskReport[];
+  /** The hash of the members that it was told of. */
+  readonly members: () => string;
   readonly send: (to: NodeId, message: NodeMessage) => void;
 }
 
@@ -146,6 +148,7 @@ export class SessionClient {
       raftId: this.#context.raftId,
       facts: this.#facts,
       reports,
+      members: this.#context.members(),
     });
   }
 

@@ -3,11 +3,19 @@ import { present } from "../../lib/assert.ts";
 import { taskId } from "../../state/ids.ts";
 import type { NodeId } from "../../state/ids.ts";
 import { idOf, serviceSpec, taskReport, TestCluster, USAGE } from "../../test/fixtures/cluster.ts";
-import { MEMBERS_MS, SESSION_BROKEN_MS, SESSION_GRACE_MS, SESSION_SILENT_MS } from "./defaults.ts";
+import {
+  MEMBERS_MS,
+  MEMBERS_PER_TURN,
+  SESSION_BROKEN_MS,
+  SESSION_GRACE_MS,
+  SESSION_SILENT_MS,
+} from "./defaults.ts";
 import type { Member, MemberChange, SessionSet } from "./message.ts";
 import { SessionTable } from "./sessions.ts";
 import { downAtMs } from "./verdict.ts";
 
+/** How a session begins whose worker has no tasks and no list. */
+const NEW = { reports: [], membersStamp: -1 };
 const START = 1_000_000;
 const A = idOf("a");
 
@@ -33,7 +41,7 @@ describe("when a node is taken for down", () => {
 
   it("when its session was silent for too long", () => {
     const table = sessions();
-    table.open(A, 1, [], START + 10_000);
+    table.open(A, 1, NEW, START + 10_000);
     expect(downAt(table, A, null)).toBe(START + 10_000 + SESSION_SILENT_MS);
     expect(table.heard(A, 1, START + 12_000)).toBe(true);
     expect(downAt(table, A, null)).toBe(START + 12_000 + SESSION_SILENT_MS);
@@ -41,7 +49,7 @@ describe("when a node is taken for down", () => {
 
   it("soon after its stream broke, counted from the first break, unless it speaks again", () => {
     const table = sessions();
-    table.open(A, 1, [], START);
+    table.open(A, 1, NEW, START);
     table.peerLost(A, START + 1000);
     table.peerLost(A, START + 2000);
     expect(downAt(table, A, null)).toBe(START + 1000 + SESSION_BROKEN_MS);
@@ -51,13 +59,13 @@ describe("when a node is taken for down", () => {
 
   it("never from what was known before its session: an open is a sign of life", () => {
     const table = sessions();
-    table.open(A, 1, [], START + 50);
+    table.open(A, 1, NEW, START + 50);
     expect(downAt(table, A, START - 60_000)).toBe(START + 50 + SESSION_SILENT_MS);
   });
 
   it("after its grace, when it was admitted while this manager led", () => {
     const table = sessions();
-    table.open(A, 1, [], START);
+    table.open(A, 1, NEW, START);
     table.peerLost(A, START + 100);
     table.expect(A, START + 60_000);
     expect(table.has(A)).toBe(false);
@@ -69,8 +77,8 @@ describe("when a node is taken for down", () => {
 describe("a manager that stood still", () => {
   it("blames nobody for that time", () => {
     const table = sessions();
-    table.open(A, 1, [], START);
-    table.open(idOf("b"), 1, [], START);
+    table.open(A, 1, NEW, START);
+    table.open(idOf("b"), 1, NEW, START);
     table.peerLost(idOf("b"), START + 100);
     table.forgive(7000, START + 7200);
     expect(downAt(table, A, null)).toBe(START + 7000 + SESSION_SILENT_MS);
@@ -88,7 +96,7 @@ describe("a manager that stood still", () => {
   it("credits nobody beyond now: what waited for it may have been read before the clock", () => {
     const table = sessions();
     const [b, c] = [idOf("b"), idOf("c")];
-    for (const node of [A, b]) table.open(node, 1, [], START);
+    for (const node of [A, b]) table.open(node, 1, NEW, START);
     table.heard(A, 1, START + 60_000);
     table.peerLost(b, START + 60_000);
     table.expect(c, START + 60_000);
@@ -103,7 +111,7 @@ describe("sessions", () => {
   it("are known by their number: another's beat must open first", () => {
     const table = sessions();
     expect(table.heard(A, 1, START)).toBe(false);
-    table.open(A, 5, [], START);
+    table.open(A, 5, NEW, START);
     expect(table.heard(A, 4, START + 1)).toBe(false);
     expect(table.heard(A, 6, START + 1)).toBe(false);
     expect(downAt(table, A, null)).toBe(START + SESSION_SILENT_MS);
@@ -111,10 +119,10 @@ describe("sessions", () => {
 
   it("are replaced by later ones only", () => {
     const table = sessions();
-    table.open(A, 5, [], START);
-    table.open(A, 4, [], START + 1);
+    table.open(A, 5, NEW, START);
+    table.open(A, 4, NEW, START + 1);
     expect(table.heard(A, 5, START + 2)).toBe(true);
-    table.open(A, 6, [], START + 3);
+    table.open(A, 6, NEW, START + 3);
     expect(table.heard(A, 5, START + 4)).toBe(false);
     expect(table.heard(A, 6, START + 4)).toBe(true);
   });
@@ -122,11 +130,11 @@ describe("sessions", () => {
   it("keep the newest usage, with its time, through a new session", () => {
     const table = sessions();
     expect(table.usage(A)).toBeNull();
-    table.open(A, 1, [], START);
+    table.open(A, 1, NEW, START);
     table.beat(A, USAGE, 0, START + 10);
     table.beat(A, null, 0, START + 20);
     expect(table.usage(A)).toEqual({ usage: USAGE, atMs: START + 10 });
-    table.open(A, 2, [], START + 30);
+    table.open(A, 2, NEW, START + 30);
     expect(table.usage(A)).toEqual({ usage: USAGE, atMs: START + 10 });
     table.delete(A);
     expect(table.usage(A)).toBeNull();
@@ -135,6 +143,10 @@ describe("sessions", () => {
 });
 
 const MEMBER: Member = { id: A, raftId: 1, name: "a", addresses: [], holdsLog: true };
+
+function noChange(): MemberChange {
+  return { whole: false, upsert: [], gone: [] };
+}
 
 const WHOLE = { whole: true, upsert: [MEMBER], gone: [] };
 
@@ -146,6 +158,8 @@ class Manager {
   stamp = 1;
   /** What the manager can say of how its list changed. */
   change: MemberChange | null = null;
+  /** … since the list of a stamp. */
+  readonly changes: Map<number, MemberChange> = new Map();
 
   constructor() {
     this.cluster.apply({
@@ -157,7 +171,7 @@ class Manager {
     this.cluster.admit("a");
     this.cluster.put("web", serviceSpec("front"));
     this.cluster.settle();
-    this.table.open(A, 1, [], this.now);
+    this.table.open(A, 1, NEW, this.now);
   }
 
   get task(): string {
@@ -166,7 +180,7 @@ class Manager {
 
   /** The set that is due for node a now. */
   set(): SessionSet | null {
-    const since = (): MemberChange | null => this.change;
+    const since = (stamp: number): MemberChange | null => this.changes.get(stamp) ?? this.change;
     const members = { list: [MEMBER], stamp: this.stamp, since, index: 1 };
     const due = this.table.sets(this.cluster.state, members, this.now);
     const [first, ...more] = due;
@@ -237,12 +251,13 @@ describe("a session of a node that was taken for down", () => {
     manager.cluster.liveness("a", "ready");
     expect(isSettled(), "the node has had a turn since").toBe(false);
     // Also where nothing else is to be said.
+    manager.table.touch(A);
     const next = manager.due();
     manager.beat(next.seq - 1);
     expect(isSettled()).toBe(false);
     manager.beat(next.seq);
     expect(isSettled()).toBe(true);
-    manager.table.open(A, 2, [], manager.now);
+    manager.table.open(A, 2, NEW, manager.now);
     expect(isSettled(), "another session").toBe(false);
   });
 });
@@ -352,12 +367,70 @@ describe("the sets of a session", () => {
     manager.beat(seq);
     manager.stop();
     expect(manager.due().seq).toBe(seq + 1);
-    manager.table.open(A, 1, [], manager.now);
+    manager.table.open(A, 1, NEW, manager.now);
     expect(manager.set()).toMatchObject({ seq: seq + 2, full: true });
     // What was acknowledged of the session's first life counts for nothing.
     manager.beat(seq + 1);
     manager.table.touch(A);
     expect(manager.due().full).toBe(true);
+  });
+
+  it("begin with what changed for one that has a list which the manager knows, also when the first is lost", () => {
+    const manager = new Manager();
+    manager.changes.set(7, { whole: false, upsert: [], gone: [idOf("c")] });
+    manager.table.open(A, 2, { ...NEW, membersStamp: 7 }, manager.now);
+    const members = { whole: false, upsert: [], gone: [idOf("c")] };
+    const { seq } = manager.due();
+    expect(seq).toBe(START);
+    manager.stop();
+    expect(manager.set()).toMatchObject({ full: true, upsert: [{}], members });
+    manager.table.open(A, 3, { ...NEW, membersStamp: 8 }, manager.now);
+    expect(manager.set()).toMatchObject({ full: true, members: WHOLE });
+  });
+
+  it("bring no second list while the first is under way", () => {
+    const manager = new Manager();
+    const { seq } = manager.due();
+    manager.stamp += 1;
+    manager.now += MEMBERS_MS;
+    expect(manager.set()).toBeNull();
+    manager.beat(seq);
+    expect(manager.set()).toMatchObject({ full: false, members: WHOLE });
+  });
+
+  it("share a whole list, so that it becomes bytes once", () => {
+    const manager = new Manager();
+    manager.cluster.admit("b", "c");
+    for (const name of ["b", "c"]) manager.table.open(idOf(name), 1, NEW, manager.now);
+    const list = { list: [MEMBER], stamp: 1, since: () => null, index: 1 };
+    const sets = manager.table.sets(manager.cluster.state, list, manager.now);
+    const lists = sets.map(({ message }) =>
+      message.kind === "session-set" ? message.members : null,
+    );
+    expect(lists).toHaveLength(3);
+    expect(lists[0]).toEqual(WHOLE);
+    expect(new Set(lists).size).toBe(1);
+  });
+
+  it("bring whole lists to some in one turn, and to the others in the next", () => {
+    const manager = new Manager();
+    const { state } = manager.cluster;
+    const list = Array.from({ length: MEMBERS_PER_TURN / 2 }, () => MEMBER);
+    const members = { list, stamp: 1, since: () => null, index: 1 };
+    manager.cluster.admit("b", "c", "d", "e");
+    for (const name of ["b", "c", "d", "e"]) manager.table.open(idOf(name), 1, NEW, manager.now);
+    const told: NodeId[][] = [];
+    do told.push(manager.table.sets(state, members, manager.now).map(({ to }) => to));
+    while (manager.table.isBehind);
+    expect(told).toEqual([[A, idOf("b")], [idOf("c"), idOf("d")], [idOf("e")]]);
+    expect(manager.table.sets(state, members, manager.now)).toEqual([]);
+    // Those that need no list wait for nobody.
+    for (const name of ["b", "c", "d", "e"]) {
+      manager.table.open(idOf(name), 2, { ...NEW, membersStamp: 1 }, manager.now);
+    }
+    const known = { ...members, since: noChange };
+    expect(manager.table.sets(state, known, manager.now)).toHaveLength(4);
+    expect(manager.table.isBehind).toBe(false);
   });
 
   it("are not believed acknowledged beyond what was sent", () => {
@@ -370,7 +443,7 @@ describe("the sets of a session", () => {
 
   it("wait until the state knows the node", () => {
     const manager = new Manager();
-    manager.table.open(idOf("b"), 1, [], manager.now);
+    manager.table.open(idOf("b"), 1, NEW, manager.now);
     manager.due();
     manager.cluster.admit("b");
     const due = manager.table.sets(

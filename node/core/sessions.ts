@@ -5,7 +5,7 @@ import type { NodeRecord } from "../../state/node-record.ts";
 import type { TaskReport } from "../../state/task.ts";
 import type { Told } from "./assignments.ts";
 import { assignmentChange } from "./assignments.ts";
-import { MEMBERS_MS, SESSION_BEAT_MS } from "./defaults.ts";
+import { MEMBERS_MS, MEMBERS_PER_TURN, SESSION_BEAT_MS } from "./defaults.ts";
 import type { Member, MemberChange, NodeMessage, SessionSet } from "./message.ts";
 import type { Evidence } from "./verdict.ts";
 
@@ -30,6 +30,8 @@ interface Session {
   /** Something of its tasks may have changed since the last set. */
   dirty: boolean;
   membersStamp: number;
+  /** The stamp of the list that it had when it opened; -1: one that is not known. */
+  readonly baseStamp: number;
   /** When it was told of members last. */
   membersAtMs: Millis;
   /** What runs there: as it says, and as far as it was not told otherwise. */
@@ -58,17 +60,32 @@ export class SessionTable {
   readonly #sessions: Map<NodeId, Session> = new Map();
   /** Nodes that were admitted while this table stood, and when; until they open a session. */
   readonly #expected: Map<NodeId, Millis> = new Map();
+  /** Whose sets may be due: there are thousands of others, and this is looked at in every turn. */
+  readonly #due: Set<NodeId> = new Set();
+  #stamp = -1;
+  /** One for all, so that it is turned into bytes once. */
+  #whole: MemberChange | null = null;
+  #isBehind = false;
   #startedAtMs: Millis;
 
   constructor(now: Millis) {
     this.#startedAtMs = now;
   }
 
-  /** A worker opens a session; an older one of the same node ends. The full set is due at once. */
-  open(node: NodeId, session: number, reports: readonly TaskReport[], now: Millis): void {
+  /**
+   * A worker opens a session; an older one of the same node ends. The full set is due at once. `membersStamp`: of the list of
+   * members that the worker has; -1: it is not known. `reports`: what it says of its tasks.
+   */
+  open(
+    node: NodeId,
+    session: number,
+    opening: { readonly reports: readonly TaskReport[]; readonly membersStamp: number },
+    now: Millis,
+  ): void {
     if (this.isPast(node, session)) return;
     const known = this.#sessions.get(node);
     this.#expected.delete(node);
+    this.#due.add(node);
     this.#sessions.set(node, {
       session,
       node,
@@ -83,12 +100,13 @@ export class SessionTable {
       told: new Map(),
       dirty: true,
       membersStamp: -1,
+      baseStamp: opening.membersStamp,
       membersAtMs: 0,
       running: new Set(),
       settled: null,
       isHeld: false,
     });
-    this.reported(node, reports);
+    this.reported(node, opening.reports);
   }
 
   /** Its worker says so of tasks. */
@@ -146,7 +164,7 @@ export class SessionTable {
     known.ackedSeq = Math.max(known.ackedSeq, Math.min(seq, known.seq));
     // A set was lost on its way: say everything again.
     if (known.ackedSeq < known.seq && now - known.sentAtMs > 2 * SESSION_BEAT_MS) {
-      known.dirty = true;
+      this.touch(node);
       known.firstSeq = known.seq + 1;
     }
   }
@@ -159,7 +177,9 @@ export class SessionTable {
   /** Something of this node's tasks changed. */
   touch(node: NodeId): void {
     const known = this.#sessions.get(node);
-    if (known !== undefined) known.dirty = true;
+    if (known === undefined) return;
+    known.dirty = true;
+    this.#due.add(node);
   }
 
   has(node: NodeId): boolean {
@@ -204,16 +224,37 @@ export class SessionTable {
     return { managesSinceMs: this.#startedAtMs, session, expectedAtMs };
   }
 
+  /** Whether the last call of `sets` left some that were due for another at once. */
+  get isBehind(): boolean {
+    return this.#isBehind;
+  }
+
   /** The sets that are due now: tasks as soon as they change, members when `members` is given. */
   sets(
     state: ClusterState,
     members: MemberList,
     now: Millis,
   ): { readonly to: NodeId; readonly message: NodeMessage }[] {
+    if (members.stamp !== this.#stamp) {
+      this.#stamp = members.stamp;
+      this.#whole = null;
+      for (const node of this.#sessions.keys()) this.#due.add(node);
+    }
     const due: { to: NodeId; message: NodeMessage }[] = [];
-    for (const session of this.#sessions.values()) {
-      const message = this.#setFor(session, state, members, now);
-      if (message !== null) due.push({ to: session.node, message });
+    let named = 0;
+    this.#isBehind = false;
+    for (const node of this.#due) {
+      if (named >= MEMBERS_PER_TURN) {
+        this.#isBehind = true;
+        break;
+      }
+      const session = this.#sessions.get(node);
+      const message = session === undefined ? null : this.#setFor(session, state, members, now);
+      if (message !== null) due.push({ to: node, message });
+      if (message?.members?.whole === true) named += message.members.upsert.length;
+      const waits =
+        session?.dirty === true || (session?.membersStamp ?? this.#stamp) !== this.#stamp;
+      if (!waits) this.#due.delete(node);
     }
     return due;
   }
@@ -225,15 +266,16 @@ export class SessionTable {
     now: Millis,
   ): SessionSet | null {
     const isNew = session.membersStamp !== members.stamp;
-    // Many that join at once share a set.
-    const newMembers = isNew && now - session.membersAtMs >= MEMBERS_MS;
     const record = state.nodes.get(session.node);
     if (record === undefined) return null;
     // What runs there may be taken back: it is not told to end that before it is known.
     if (record.liveness === "down" && !session.isHeld) return null;
+    const full = session.ackedSeq < session.firstSeq;
+    // Many that join at once share a set, and the first one's list is not sent twice while it is under way.
+    const isUnderWay = full && session.seq >= session.firstSeq;
+    const newMembers = isNew && !isUnderWay && now - session.membersAtMs >= MEMBERS_MS;
     const isUnsettled = session.settled?.livenessIndex !== record.livenessIndex;
     if (!session.dirty && !newMembers && !isUnsettled) return null;
-    const full = session.ackedSeq < session.firstSeq;
     if (full) session.told = new Map();
     const change =
       session.dirty || full
@@ -248,7 +290,8 @@ export class SessionTable {
     for (const task of session.running) if (!session.told.has(task)) session.running.delete(task);
     session.sentAtMs = now;
     const told = full || newMembers;
-    const known = told && !full ? members.since(session.membersStamp) : null;
+    const known = told ? members.since(full ? session.baseStamp : session.membersStamp) : null;
+    if (told && known === null) this.#whole ??= wholeOf(members.list);
     if (told) {
       session.membersStamp = members.stamp;
       session.membersAtMs = now;
@@ -262,7 +305,7 @@ export class SessionTable {
       remove: change?.remove ?? [],
       index: members.index,
       featureLevel: state.featureLevel,
-      members: told ? (known ?? wholeOf(members.list)) : null,
+      members: told ? (known ?? this.#whole) : null,
       joinSecret: state.joinSecret,
     };
   }

@@ -111,7 +111,8 @@ export class Watch {
       return;
     }
     // Only of those that it watches: one that has lost its mind may accuse everybody.
-    const { subjects } = this.#neighbours(from);
+    // Most say that they miss nobody, when they begin: thousands that join at once must not cost as many looks at the rings.
+    const subjects = m.alerts.length === 0 ? [] : this.#neighbours(from).subjects;
     const alerts = m.alerts.filter(({ subject }) => subjects.includes(subject));
     this.#alerts.heard(from, { ...m, alerts }, now);
   }

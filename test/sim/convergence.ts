@@ -1,5 +1,7 @@
 import { isJoint } from "../../consensus/membership.ts";
 import { present } from "../../lib/assert.ts";
+import { membersOf } from "../../node/core/members.ts";
+import type { Member } from "../../node/core/message.ts";
 import type { Replica } from "../../node/core/replica.ts";
 import { type NodeId, slotName } from "../../state/ids.ts";
 import type { Host } from "./host.ts";
@@ -42,7 +44,14 @@ export function convergence(hosts: ReadonlyMap<NodeId, Host>): string | null {
     }
     if (node.replica.state.hash() !== state.hash()) return `${id} has another state`;
   }
+  const members = listOf(membersOf(state, replica.membership));
+  const misled = all.find(({ node }) => listOf(node?.roster.members ?? []) !== members);
+  if (misled !== undefined) return `${misled.id} knows other members than the log has`;
   return containers(all, manager);
+}
+
+function listOf(members: readonly Member[]): string {
+  return JSON.stringify(members.toSorted((a, b) => a.raftId - b.raftId));
 }
 
 /** Two of seven and more are lost without harm, one of three and more; not asked of the code that decides it. */
