@@ -3,6 +3,7 @@ import type { Millis, NodeId } from "../../state/ids.ts";
 import { DIGEST_LATE_MS, GOSSIP_MAX_MS, GOSSIP_MIN_MS, GOSSIP_PER_SECOND } from "./defaults.ts";
 import type { Digest } from "./effect.ts";
 import type { Member } from "./message.ts";
+import { shareOf } from "./rings.ts";
 
 /** What a node said of its usage, and when that came, on this node's clock. */
 export interface Measured {
@@ -22,9 +23,12 @@ export class Digests {
   readonly #known: Map<NodeId, Heard> = new Map();
   #publishedAtMs: Millis = 0;
   #count = 0;
+  /** Where in an interval its time is, from 0 to 1. */
+  readonly #share: number;
 
   constructor(self: NodeId, orchVersion: string) {
     this.#self = self;
+    this.#share = shareOf(self);
     this.#orchVersion = orchVersion;
   }
 
@@ -38,7 +42,7 @@ export class Digests {
   due(members: readonly Pick<Member, "id">[], now: Millis): Digest | null {
     const spread = (members.length * 1000) / GOSSIP_PER_SECOND;
     const everyMs = Math.min(Math.max(spread, GOSSIP_MIN_MS), GOSSIP_MAX_MS);
-    if (now - this.#publishedAtMs < everyMs) return null;
+    if (!this.#isTurn(everyMs, now)) return null;
     const own = this.#known.get(this.#self);
     if (own === undefined) return null;
     this.#publishedAtMs = now;
@@ -47,6 +51,14 @@ export class Digests {
     // Above all that an earlier process of this node gave.
     this.#count = Math.max(this.#count + 1, now);
     return { ...own.digest, count: this.#count };
+  }
+
+  /** Each node has a time of its own within the interval, so that a cluster which began at once does not speak at once. */
+  #isTurn(everyMs: number, now: Millis): boolean {
+    if (this.#publishedAtMs === 0) return true;
+    const turn = (atMs: Millis): number => Math.floor(atMs / everyMs + this.#share);
+    const waited = now - this.#publishedAtMs >= everyMs / 2;
+    return waited && turn(now) > turn(this.#publishedAtMs);
   }
 
   /** Takes over a digest unless a newer one came before; after a while, a lower count is a node whose clock was set back. */

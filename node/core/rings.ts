@@ -108,6 +108,11 @@ function beside(
 
 const TURN = 0x1_0000_0000;
 
+/** A number from 0 to 1, below 1, that is the node's own: many nodes are spread evenly by it. */
+export function shareOf(node: NodeId): number {
+  return onRing(hashOf(node), RINGS) / TURN;
+}
+
 /** FNV-1a, 32 bits. */
 function hashOf(id: NodeId): number {
   let hash = 0x811c9dc5;
