@@ -57,8 +57,7 @@ export class Digests {
   #isTurn(everyMs: number, now: Millis): boolean {
     if (this.#publishedAtMs === 0) return true;
     const turn = (atMs: Millis): number => Math.floor(atMs / everyMs + this.#share);
-    const waited = now - this.#publishedAtMs >= everyMs / 2;
-    return waited && turn(now) > turn(this.#publishedAtMs);
+    return turn(now) > turn(this.#publishedAtMs + everyMs / 2);
   }
 
   /** Takes over a digest unless a newer one came before; after a while, a lower count is a node whose clock was set back. */
