@@ -3,10 +3,10 @@ import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { Namespaces } from "../test/chaos/namespaces.ts";
 import { bound } from "../test/fixtures/process-cluster.ts";
-import { type Contender, FAULTS, isFault, type Loss } from "./node-loss/contender.ts";
+import { type Contender, FAULTS, isFault } from "./node-loss/contender.ts";
 import { OrchContender } from "./node-loss/orch.ts";
 import { besideEachOther, HEAD, type Row, rowLine } from "./node-loss/report.ts";
-import { loseOne, loseTwo, type Two, VICTIMS } from "./node-loss/rounds.ts";
+import { loseOne, loseTwo, type One, type Two, VICTIMS } from "./node-loss/rounds.ts";
 import { SwarmContender, whyNoSwarm } from "./node-loss/swarm.ts";
 
 /**
@@ -81,15 +81,13 @@ async function single(contender: Contender, times: number, rows: Row[]): Promise
     for (const victim of VICTIMS) {
       const name = `${fault}, ${victim}`;
       if (!name.includes(values.only)) continue;
-      const losses: Loss[] = [];
-      const acceptedMs: number[] = [];
+      const ones: One[] = [];
       for (let made = 0; made < times; made++) {
         const one = await loseOne(contender, fault, victim);
-        losses.push(one.loss);
-        if (one.acceptedMs !== null) acceptedMs.push(one.acceptedMs);
-        detail(contender, name, one.loss, one.acceptedMs);
+        ones.push(one);
+        detail(contender, name, one);
       }
-      row(rows, contender, { name, losses, acceptedMs, targetMs: FAULTS[fault].targetMs });
+      row(rows, contender, name, ones, FAULTS[fault].targetMs);
     }
   }
 }
@@ -100,15 +98,14 @@ async function double(contender: Contender, times: number, rows: Row[]): Promise
   for (let made = 0; made < times; made++) {
     const two = await loseTwo(contender, made);
     all.push(two);
-    for (const loss of two.losses) detail(contender, `${TWO}, ${two.managers} managed`, loss, null);
+    for (const one of two.ones) detail(contender, `${TWO}, ${two.managers} managed`, one);
   }
-  const { targetMs } = FAULTS["power loss"];
   for (const [kind, managers] of Object.entries(MANAGERS)) {
     const some = all.filter((two) => managers === null || two.managers === managers);
     if (some.length === 0) continue;
     for (const [at, which] of ["first", "second"].entries()) {
-      const losses = some.flatMap((two) => two.losses.slice(at, at + 1));
-      row(rows, contender, { name: `${TWO}, ${kind}: ${which}`, losses, acceptedMs: [], targetMs });
+      const ones = some.flatMap((two) => two.ones.slice(at, at + 1));
+      row(rows, contender, `${TWO}, ${kind}: ${which}`, ones, FAULTS["power loss"].targetMs);
     }
   }
 }
@@ -116,24 +113,32 @@ async function double(contender: Contender, times: number, rows: Row[]): Promise
 /** What is asked is asked of orch. */
 function row(
   rows: Row[],
-  { name }: Contender,
-  made: Pick<Row, "name" | "losses" | "acceptedMs" | "targetMs">,
+  { name: contender }: Contender,
+  name: string,
+  ones: readonly One[],
+  asked: number,
 ): void {
-  const targetMs = name === "orch" ? made.targetMs : null;
-  const one: Row = { ...made, targetMs, contender: name, load: loadavg()[0] ?? 0 };
-  rows.push(one);
-  say(rowLine(one));
+  const made: Row = {
+    contender,
+    name,
+    losses: ones.map(({ loss }) => loss),
+    acceptedMs: ones.map(({ acceptedMs }) => acceptedMs).filter((ms) => ms !== null),
+    targetMs: contender === "orch" ? asked : null,
+    load: load(),
+  };
+  rows.push(made);
+  say(rowLine(made));
 }
 
-function detail(
-  { name }: Contender,
-  fault: string,
-  { downMs, committedMs, runningMs }: Loss,
-  acceptedMs: number | null,
-): void {
+function detail({ name }: Contender, fault: string, { loss, acceptedMs }: One): void {
   if (!values.verbose) return;
+  const { downMs, committedMs, runningMs } = loss;
   const times = [downMs, committedMs, runningMs, acceptedMs].map((ms) => ms?.toFixed(0) ?? "-");
-  say(`    ${name}, ${fault}: ${times.join(", ")}; load ${(loadavg()[0] ?? 0).toFixed(1)}`);
+  say(`    ${name}, ${fault}: ${times.join(", ")}; load ${load().toFixed(1)}`);
+}
+
+function load(): number {
+  return loadavg()[0] ?? 0;
 }
 
 function count(word: string, flag: string): number {
