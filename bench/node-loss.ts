@@ -1,274 +1,158 @@
 import { existsSync } from "node:fs";
-import { loadavg } from "node:os";
+import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
-import { present } from "../lib/assert.ts";
-import type { NodeView, TaskView } from "../node/core/view-types.ts";
 import { Namespaces } from "../test/chaos/namespaces.ts";
-import { type NodeProcess, until } from "../test/fixtures/node-process.ts";
-import { bound, ProcessCluster } from "../test/fixtures/process-cluster.ts";
-import { quantile } from "./consensus/numbers.ts";
-import { Events } from "./node-loss/events.ts";
+import { bound } from "../test/fixtures/process-cluster.ts";
+import { type Contender, FAULTS, isFault } from "./node-loss/contender.ts";
+import { OrchContender } from "./node-loss/orch.ts";
+import { besideEachOther, HEAD, type Row, rowLine } from "./node-loss/report.ts";
+import { loseOne, loseTwo, type One, type Two, VICTIMS } from "./node-loss/rounds.ts";
+import { SwarmContender, whyNoSwarm } from "./node-loss/swarm.ts";
 
 /**
  * From the loss of a node to the replacement of its tasks, with five real nodes, each in a network namespace of its own:
  *
- *     node bench/node-loss.ts [--rounds 20] [--only WORDS] [--folder DIR]
+ *     node bench/node-loss.ts [--rounds 20] [--swarm [--swarm-rounds 5]] [--only WORDS] [--verbose] [--folder DIR]
  *
- * A node that does not manage, or the manager, is killed (kill -9), stopped (SIGSTOP) or cut off (its packets are dropped both ways).
+ * A node that does not manage, or the manager, is killed (kill -9), stopped (SIGSTOP), cut off (its packets are dropped both ways) or
+ * loses its power (it is cut off, and killed with all its tasks). Of seven nodes, two of the five that vote lose their power one after the other.
  * Times are those at which the first of the other nodes tells it in its task log: the node is down, all its tasks have a new one that is
- * placed, all of these run. Needs root and Linux.
+ * placed, all of these run. Needs root and Linux. With --swarm as many dockerd in such namespaces go through the same, see CONTRIBUTING.md.
  */
 const OPTIONS = {
   rounds: { type: "string", default: "20" },
+  swarm: { type: "boolean", default: false },
+  "swarm-rounds": { type: "string", default: "5" },
   only: { type: "string", default: "" },
+  verbose: { type: "boolean", default: false },
   folder: { type: "string" },
 } as const;
 
 const NODES = 5;
-const REPLICAS = 10;
-const LOSS_LIMIT_MS = 60_000;
-const WHOLE_MS = 120_000;
+/** The least of which five vote. */
+const NODES_FIVE_VOTE = 7;
+const TWO = "power loss, two of five voters";
 
-const FAULTS = {
-  "kill -9": { target: 2_000 },
-  SIGSTOP: { target: 5_000 },
-  "silent cut": { target: 5_000 },
-} as const;
-type Fault = keyof typeof FAULTS;
-
-const VICTIMS = ["a node", "the manager's node"] as const;
-type Victim = (typeof VICTIMS)[number];
-
-/** A cluster, and how often each of its nodes went down. */
-interface Arena {
-  readonly namespaces: Namespaces;
-  readonly cluster: ProcessCluster;
-  readonly events: Events;
-  readonly downs: Map<NodeProcess, number>;
-}
-
-/** So often a node may go down within minutes before it has to stay for a while to be ready again. */
-const DOWNS_FREE = 2;
-
-interface Loss {
-  readonly downMs: number;
-  readonly committedMs: number;
-  readonly runningMs: number;
-}
+/** How many of the two managed when they were lost; null: as it comes. */
+const MANAGERS: Readonly<Record<string, number | null>> = {
+  all: null,
+  "no manager": 0,
+  "one manager": 1,
+  "the manager and its successor": 2,
+};
 
 const { values } = parseArgs({ options: OPTIONS });
-const rounds = Number(values.rounds);
-if (process.getuid?.() !== 0 || !existsSync("/usr/bin/setpriv")) {
-  process.stderr.write("this needs Linux, root and /usr/bin/setpriv\n");
-  process.exit(2);
-}
-bound(120_000 + rounds * 6 * 60_000);
+const rounds = count(values.rounds, "--rounds");
+const swarmRounds = values.swarm ? count(values["swarm-rounds"], "--swarm-rounds") : 0;
+const parent = values.folder ?? null;
+if (process.getuid?.() !== 0 || !existsSync("/usr/bin/setpriv"))
+  refuse("this needs Linux, root and /usr/bin/setpriv");
+const noSwarm = swarmRounds > 0 ? whyNoSwarm() : null;
+if (noSwarm !== null) refuse(`--swarm: ${noSwarm}: install docker.io and busybox-static`);
+bound(300_000 + (rounds + swarmRounds) * 9 * 120_000);
 await run();
 process.exit(0);
 
 async function run(): Promise<void> {
-  const namespaces = new Namespaces(NODES);
-  let arena = await build(namespaces);
-  say(
-    `${NODES} nodes, ${REPLICAS} tasks, ${rounds} rounds each; ms from the fault, p50 / p99 / max`,
-  );
-  say(line("fault", "down committed", "replacements committed", "replacements running", "load"));
+  const namespaces = new Namespaces(NODES_FIVE_VOTE);
+  const rows: Row[] = [];
+  say(`${cpus().length} × ${cpus()[0]?.model ?? "?"}; ms from the fault, p50 / p99`);
+  say(HEAD);
+  if (rounds > 0) {
+    const five = new OrchContender(namespaces, NODES, "any", parent);
+    await single(five, rounds, rows);
+    five.end();
+    const seven = new OrchContender(namespaces, NODES_FIVE_VOTE, "voters", parent);
+    await double(seven, rounds, rows);
+    seven.end();
+  }
+  if (swarmRounds === 0) return;
+  const swarm = await SwarmContender.start(namespaces, NODES, parent);
+  await single(swarm, swarmRounds, rows);
+  await double(swarm, swarmRounds, rows);
+  const version = await swarm.version();
+  swarm.end();
+  say(`orch beside ${version}`);
+  for (const line of besideEachOther(rows, "orch", swarm.name)) say(line);
+}
+
+async function single(contender: Contender, times: number, rows: Row[]): Promise<void> {
   for (const fault of Object.keys(FAULTS).filter(isFault)) {
     for (const victim of VICTIMS) {
       const name = `${fault}, ${victim}`;
       if (!name.includes(values.only)) continue;
-      const losses: Loss[] = [];
-      for (let round = 0; round < rounds; round++) {
-        // A node that goes down once more is kept waiting when it is back: that is not what is measured.
-        if (Math.max(0, ...arena.downs.values()) >= DOWNS_FREE) {
-          raze(arena);
-          arena = await build(namespaces);
-        }
-        losses.push(await lose(arena, fault, victim));
+      const ones: One[] = [];
+      for (let made = 0; made < times; made++) {
+        const one = await loseOne(contender, fault, victim);
+        ones.push(one);
+        detail(contender, name, one);
       }
-      row(name, losses, FAULTS[fault].target);
+      row(rows, contender, name, ones, FAULTS[fault].targetMs);
     }
   }
-  raze(arena);
 }
 
-async function build(namespaces: Namespaces): Promise<Arena> {
-  const cluster = await ProcessCluster.start({
-    nodes: NODES,
-    flags: [],
-    parent: values.folder ?? null,
-    places: namespaces.places,
-    docker: null,
-  });
-  return { namespaces, cluster, events: new Events(cluster.nodes), downs: new Map() };
+async function double(contender: Contender, times: number, rows: Row[]): Promise<void> {
+  if (!TWO.includes(values.only)) return;
+  const all: Two[] = [];
+  for (let made = 0; made < times; made++) {
+    const two = await loseTwo(contender, made);
+    all.push(two);
+    for (const one of two.ones) detail(contender, `${TWO}, ${two.managers} managed`, one);
+  }
+  for (const [kind, managers] of Object.entries(MANAGERS)) {
+    const some = all.filter((two) => managers === null || two.managers === managers);
+    if (some.length === 0) continue;
+    for (const [at, which] of ["first", "second"].entries()) {
+      const ones = some.flatMap((two) => two.ones.slice(at, at + 1));
+      row(rows, contender, `${TWO}, ${kind}: ${which}`, ones, FAULTS["power loss"].targetMs);
+    }
+  }
 }
 
-function raze({ events, cluster }: Arena): void {
-  events.end();
-  cluster.destroy();
-}
-
-async function lose(
-  { namespaces, cluster, events, downs }: Arena,
-  fault: Fault,
-  victim: Victim,
-): Promise<Loss> {
-  const job = `loss${events.heard.length}`;
-  await submit(cluster, job);
-  const manager = await until(
-    () => "nobody manages",
-    () => cluster.manager(),
-    WHOLE_MS,
-  );
-  const tasks = await manager.get<readonly TaskView[]>(`/v1/tasks?job=${job}`);
-  const others = cluster.nodes.filter(
-    (node) => node !== manager && tasks.some(({ node: on }) => on === node.id),
-  );
-  const lost =
-    victim === "a node" ? (others[events.heard.length % others.length] ?? manager) : manager;
-  const slots = tasks.filter(({ node }) => node === lost.id).map(({ slot }) => slot);
-  const namespace = present(lost.plan.namespace, "each node has one");
-  downs.set(lost, (downs.get(lost) ?? 0) + 1);
-  const from = events.heard.length;
-  const startMs = performance.now();
-  if (fault === "kill -9") lost.signal("SIGKILL");
-  else if (fault === "SIGSTOP") lost.signal("SIGSTOP");
-  else namespaces.cut(namespace, "isolated", "");
-  const loss = await replaced(events, from, startMs, lost, slots);
-  if (fault === "silent cut") namespaces.heal(namespace);
-  else if (fault === "SIGSTOP") lost.signal("SIGCONT");
-  else if (await lost.gone(LOSS_LIMIT_MS)) lost.start("start");
-  await whole(cluster);
-  await post(cluster, `/v1/jobs/${job}/stop`);
-  return loss;
-}
-
-/** When the first of the others told each of the three. */
-async function replaced(
-  events: Events,
-  from: number,
-  startMs: number,
-  lost: NodeProcess,
-  slots: readonly string[],
-): Promise<Loss> {
-  const seen = (): (number | undefined)[] => {
-    const heard = events.heard.slice(from);
-    const down = heard.find(
-      ({ event }) => event.type === "node" && event.node === lost.id && event.to === "down",
-    );
-    const last = (to: string): number | undefined => {
-      const times = slots.map(
-        (slot) =>
-          heard.find(
-            ({ event }) => event.slot === slot && event.to === to && event.node !== lost.id,
-          )?.atMs,
-      );
-      return times.reduce<number | undefined>(
-        (most, atMs) =>
-          most === undefined || atMs === undefined ? undefined : Math.max(most, atMs),
-        0,
-      );
-    };
-    return [down?.atMs, last("assigned"), last("running")];
+/** What is asked is asked of orch. */
+function row(
+  rows: Row[],
+  { name: contender }: Contender,
+  name: string,
+  ones: readonly One[],
+  asked: number,
+): void {
+  const made: Row = {
+    contender,
+    name,
+    losses: ones.map(({ loss }) => loss),
+    acceptedMs: ones.map(({ acceptedMs }) => acceptedMs).filter((ms) => ms !== null),
+    targetMs: contender === "orch" ? asked : null,
+    load: load(),
   };
-  const times = await until(
-    () => `${lost.name} was lost: ${seen().join(", ")} of ${slots.join(" ")}`,
-    () => {
-      const all = seen().filter((atMs) => atMs !== undefined);
-      return all.length === 3 ? all : null;
-    },
-    LOSS_LIMIT_MS,
-    5,
-  );
-  const [downMs = 0, committedMs = 0, runningMs = 0] = times.map((atMs) => atMs - startMs);
-  return { downMs, committedMs, runningMs };
+  rows.push(made);
+  say(rowLine(made));
 }
 
-async function submit(cluster: ProcessCluster, job: string): Promise<void> {
-  await whole(cluster);
-  const compose = [
-    "services:",
-    "  web:",
-    "    command: [sh, -c, 'exec sleep 600']",
-    "    stop_grace_period: 1s",
-    `    deploy: {replicas: ${REPLICAS}, resources: {reservations: {cpus: "0.01", memory: 8m}}}`,
-  ].join("\n");
-  const [node] = cluster.nodes;
-  const response = await node?.ask({
-    method: "PUT",
-    path: `/v1/jobs/${job}`,
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ compose }),
-    timeoutMs: 20_000,
-  });
-  if (response?.status !== 200) throw new Error(`job ${job}: ${response?.text}`);
-  await until(
-    () => `${job} does not run`,
-    async () => {
-      const tasks = await node?.get<readonly TaskView[]>(`/v1/tasks?job=${job}`);
-      const running = tasks?.filter(({ state }) => state === "running").length;
-      return running === REPLICAS ? true : null;
-    },
-    WHOLE_MS,
-  );
+function detail({ name }: Contender, fault: string, { loss, acceptedMs }: One): void {
+  if (!values.verbose) return;
+  const { downMs, committedMs, runningMs } = loss;
+  const times = [downMs, committedMs, runningMs, acceptedMs].map((ms) => ms?.toFixed(0) ?? "-");
+  say(`    ${name}, ${fault}: ${times.join(", ")}; load ${load().toFixed(1)}`);
 }
 
-/** All nodes are ready and agree on a manager. */
-async function whole(cluster: ProcessCluster): Promise<void> {
-  await until(
-    () => "not all nodes are ready",
-    async () => {
-      try {
-        const manager = await cluster.manager();
-        const nodes = await manager?.get<readonly NodeView[]>("/v1/nodes", 2_000);
-        return nodes?.every(({ status }) => status === "ready") === true ? true : null;
-      } catch {
-        return null;
-      }
-    },
-    WHOLE_MS,
-    100,
-  );
-  await cluster.voting();
+function load(): number {
+  return loadavg()[0] ?? 0;
 }
 
-async function post(cluster: ProcessCluster, path: string): Promise<void> {
-  const [node] = cluster.nodes;
-  await node?.ask({ method: "POST", path, timeoutMs: 20_000 });
+function count(word: string, flag: string): number {
+  const value = Number(word);
+  return Number.isSafeInteger(value) && value >= 0
+    ? value
+    : refuse(`${flag}: "${word}" is not a number from 0 on`);
 }
 
-function row(name: string, losses: readonly Loss[], targetMs: number): void {
-  const cell = (pick: (loss: Loss) => number): string => {
-    const times = losses.map(pick);
-    const figures = [quantile(times, 0.5), quantile(times, 0.99), Math.max(...times)];
-    return figures.map((ms) => ms.toFixed(0)).join(" / ");
-  };
-  const p99 = quantile(
-    losses.map(({ committedMs }) => committedMs),
-    0.99,
-  );
-  const verdict = p99 <= targetMs ? "met" : "missed";
-  const committed = `${cell(({ committedMs }) => committedMs)} (p99 <= ${targetMs}: ${verdict})`;
-  const [load = 0] = loadavg();
-  say(
-    line(
-      name,
-      cell(({ downMs }) => downMs),
-      committed,
-      cell(({ runningMs }) => runningMs),
-      load.toFixed(1),
-    ),
-  );
-}
-
-function line(...cells: readonly string[]): string {
-  return `| ${cells.join(" | ")} |`;
+function refuse(reason: string): never {
+  process.stderr.write(`${reason}\n`);
+  process.exit(2);
 }
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
-}
-
-function isFault(word: string): word is Fault {
-  return word in FAULTS;
 }
