@@ -21,8 +21,8 @@ function states(cluster: TestCluster): string[] {
     .map(({ id, state, desired }) => `${id} ${state} ${desired}`);
 }
 
-describe("a node comes back with a task that was given up (at-least-one)", () => {
-  it("it is taken back, and what took its place is stopped, once, and both say why", () => {
+describe("a task that was given up, when its node comes back (at least one)", () => {
+  it("is taken back, and what took its place is stopped, once, and both say why", () => {
     const { cluster, task } = lost();
     cluster.settle();
     const rival = cluster.task("j", "s", 1);
@@ -48,7 +48,7 @@ describe("a node comes back with a task that was given up (at-least-one)", () =>
     expect(cluster.pass()).toBe(0);
   });
 
-  it("also before anything took its place, and what only waits for one is ended", () => {
+  it("is taken back before anything took its place, and what only waits for one is ended", () => {
     const { cluster, task } = lost();
     cluster.liveness("a", "ready", [task.id]);
     expect(states(cluster)).toEqual([`${task.id} running running`]);
@@ -62,7 +62,7 @@ describe("a node comes back with a task that was given up (at-least-one)", () =>
     expect(states(cluster)).toHaveLength(2);
   });
 
-  it("the oldest of several wins, in whatever order their nodes return", () => {
+  it("wins if it is the oldest of several, in whatever order their nodes return", () => {
     for (const order of ["ab", "ba"]) {
       const { cluster, task } = lost();
       cluster.settle();
@@ -75,14 +75,11 @@ describe("a node comes back with a task that was given up (at-least-one)", () =>
         cluster.settle();
       }
       const live = cluster.live("j").filter(({ desired }) => desired === "running");
-      expect(
-        live.map(({ id }) => id),
-        order,
-      ).toEqual([task.id]);
+      expect([order, ...live.map(({ id }) => id)]).toEqual([order, task.id]);
     }
   });
 
-  it("a task that does not run there any more is not asked for", () => {
+  it("stays lost if it does not run there any more", () => {
     const { cluster, task } = lost();
     cluster.settle();
     cluster.liveness("a", "ready", []);
@@ -106,7 +103,7 @@ describe("a node comes back with a task that was given up (at-least-one)", () =>
       (c: TestCluster) =>
         c.admitWith("a", nodeFacts("a", { resources: { cpuMilli: 0, memoryMib: 0, diskMib: 0 } })),
     ],
-  ])("nor one of which is to be said: %s", (why, happens) => {
+  ])("stays lost if this is to be said of it: %s", (why, happens) => {
     const { cluster, task } = lost();
     happens(cluster);
     if (cluster.state.nodes.get(idOf("a"))?.liveness === "ready") cluster.liveness("a", "down");
@@ -115,7 +112,7 @@ describe("a node comes back with a task that was given up (at-least-one)", () =>
     expect(cluster.state.tasks.get(task.id)?.message).toContain(why);
   });
 
-  it("another node's claim, or one of a task that is not lost, changes nothing", () => {
+  it("is not taken back at another node's word", () => {
     const { cluster, task } = lost();
     cluster.settle();
     const rival = cluster.task("j", "s", 1);
@@ -139,10 +136,10 @@ describe("a node comes back with a task that was given up (at-least-one)", () =>
   });
 });
 
-describe("a node comes back with a task that was given up (at-most-one)", () => {
+describe("a task that was given up, when its node comes back (at most one)", () => {
   const once = { partition: "at-most-one" } as const;
 
-  it("it is taken back while nothing has been placed in its stead", () => {
+  it("is taken back while nothing has been placed in its stead", () => {
     const { cluster, task } = lost(once);
     cluster.unseenSinceMs = cluster.now;
     cluster.pass();
@@ -152,7 +149,7 @@ describe("a node comes back with a task that was given up (at-most-one)", () => 
     expect(cluster.live("j").map(({ id }) => id)).toEqual([task.id]);
   });
 
-  it("and not afterwards, also if that is lost by now: it may run still", () => {
+  it("stays lost once something was, also if that is lost by now: it may run still", () => {
     const { cluster, task } = lost(once);
     cluster.settle();
     const rival = cluster.task("j", "s", 1);

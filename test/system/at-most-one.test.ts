@@ -43,7 +43,7 @@ describe.runIf(lacking === null)("a task that must never run twice", () => {
       body: JSON.stringify({ compose: COMPOSE }),
       timeoutMs: 20_000,
     });
-    expect([status, text]).toMatchObject([200, expect.anything()]);
+    if (status !== 200) throw new Error(`${status}: ${text}`);
     await placed(null);
   }, READY_MS + 60_000);
   afterAll(() => started?.destroy());
