@@ -124,6 +124,12 @@ test("a later process of the node takes the keeper and the lease over", async ()
   expect(readFileSync(join(folder, "keeper.pid"), "utf8")).toBe(pid);
 });
 
+test("nothing is started when the lease is over by then", async () => {
+  const kept = keeping();
+  kept.hold(guard(1));
+  await expect(kept.ready()).rejects.toThrow("the lease is over");
+});
+
 test("a keeper that was killed is replaced before anything is started", async () => {
   const kept = keeping();
   kept.hold(guard(20_000));

@@ -68,13 +68,17 @@ export class Keeping {
     return this.#guard.tasks.some((leased) => leased.task === task);
   }
 
-  /** Resolves when a keeper runs that knows all that `hold` was told before. Throws OrchError engine-unavailable. */
+  /**
+   * Resolves when a keeper runs that knows all that `hold` was told before, while the lease is good: this process may have stood still
+   * since it was decided to start something. Throws OrchError engine-unavailable.
+   */
   async ready(): Promise<void> {
     try {
       await Promise.all([this.#written, this.#run()]);
     } catch (error) {
       throw unavailable(textOf(error), error);
     }
+    if (this.#options.now() >= this.#guard.untilMs) throw unavailable("the lease is over", null);
   }
 
   /** Nothing is to be kept any more, and the folder may go. */
