@@ -4,7 +4,6 @@ import { present } from "../../lib/assert.ts";
 import type { Fault } from "../../lib/errors.ts";
 import { Prng } from "../../lib/prng.ts";
 import { bootstrap } from "../../node/core/bootstrap.ts";
-import { LOG_BOUNDS, REPLACE_AFTER_MS } from "../../node/core/defaults.ts";
 import type { Effect, Event } from "../../node/core/effect.ts";
 import type { Response, UserCommand } from "../../node/core/request.ts";
 import { JOIN_RATES, JoinLimiter } from "../../node/libp2p/join-limiter.ts";
@@ -18,6 +17,7 @@ import { EventQueue } from "../../test/sim/event-queue.ts";
 import { Host, type HostWorld } from "../../test/sim/host.ts";
 import { SimNetwork } from "../../test/sim/network.ts";
 import type { SimOptions } from "../../test/sim/options.ts";
+import { CALM } from "../../test/sim/regressions.ts";
 import { Meter } from "./meter.ts";
 
 const CLUSTER = "scalecluster";
@@ -34,37 +34,14 @@ const RESET_MS = { low: 1, high: 15 };
 
 /** The simulator's, with nothing that goes wrong: a local network and good disks. */
 const OPTIONS: SimOptions = {
+  ...CALM,
   seed: 1,
   nodes: 0,
   safetyMs: 0,
   livenessMs: 0,
-  crashEveryMs: null,
-  pauseEveryMs: null,
-  cutEveryMs: null,
-  stallEveryMs: null,
-  containerCrashEveryMs: null,
-  breakEveryMs: null,
-  syncErrorEveryMs: null,
-  wipeEveryMs: null,
-  churnEveryMs: null,
-  transferEveryMs: null,
-  leaderEveryMs: null,
-  mixedLevels: false,
-  replaceAfterMs: REPLACE_AFTER_MS,
-  logBounds: LOG_BOUNDS,
-  applyMs: 0,
-  drill: null,
-  lossPerMille: 0,
-  repeatPerMille: 0,
-  reorderPerMille: 0,
   delayMs: { low: 1, high: 2 },
   syncMs: { low: 2, high: 5 },
-  clockDriftPerMille: 0,
-  engineFaultPerMille: 0,
   requestEveryMs: 0,
-  fetchMs: 0,
-  rareEveryMs: null,
-  hasOnce: false,
 };
 
 /** An event of the state, and when the first node had applied it. */

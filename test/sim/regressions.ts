@@ -2,7 +2,7 @@ import { LOG_BOUNDS, REPLACE_AFTER_MS } from "../../node/core/defaults.ts";
 import type { SimOptions } from "./options.ts";
 
 /** A quiet run: each regression names what differs. */
-const CALM = {
+export const CALM = {
   livenessMs: 120000,
   crashEveryMs: null,
   pauseEveryMs: null,
