@@ -1,6 +1,5 @@
 import { performance } from "node:perf_hooks";
 import { NONE } from "../consensus/message.ts";
-import { assert } from "../lib/assert.ts";
 import { type Fault, fault, faultOf } from "../lib/errors.ts";
 import { Prng } from "../lib/prng.ts";
 import type { EngineStep, StepOutcome, Usage } from "../runtime/engine.ts";
@@ -10,6 +9,7 @@ import { TICK_MS } from "./core/defaults.ts";
 import type { Effect, Event } from "./core/effect.ts";
 import { leftFault } from "./core/endings.ts";
 import { vouchFor } from "./core/member-news.ts";
+import { epochMs } from "./clock.ts";
 import { Histogram } from "./histogram.ts";
 import type { NodeMessage } from "./core/message.ts";
 import type { Request, Response } from "./core/request.ts";
@@ -422,15 +422,4 @@ export class NodeDriver {
       signal.removeEventListener("abort", onAbort);
     }
   }
-}
-
-const originMs = Math.floor(performance.timeOrigin);
-let latestMs = 0;
-
-/** Epoch milliseconds that never run backwards, whatever is done to the machine's clock. */
-export function epochMs(): Millis {
-  const now = originMs + Math.floor(performance.now());
-  assert(now >= latestMs, "a monotonic clock does not run backwards");
-  latestMs = now;
-  return now;
 }

@@ -122,6 +122,7 @@ describe("a leased task", () => {
     expect(bench.steps).toEqual(["stop"]);
     bench.reborn(0).list(status("running", { startedAtMs: T0 }));
     expect(bench.steps, "though nobody has told this process anything").toEqual(["stop"]);
+    expect(bench.last.lease?.tasks, "and at once").toMatchObject([{ task, untilMs: 0 }]);
     bench.ended("stop").ended("remove");
     expect(bench.memory?.ending).toEqual([]);
     expect(bench.worker.isIdle).toBe(true);
@@ -131,13 +132,20 @@ describe("a leased task", () => {
 describe("what a keeper is told", () => {
   it("names a task before it is started, and until its container is gone", () => {
     const bench = new Bench().list().granted(LEASE_MS).assign(assignment(LEASED));
-    const guarded = { untilMs: T0 + LEASE_MS, tasks: [{ task, graceMs: 3_000 }] };
+    const guarded = {
+      untilMs: T0 + LEASE_MS,
+      tasks: [{ task, graceMs: 3_000, untilMs: T0 + LEASE_MS }],
+    };
     expect(bench.last.lease).toEqual(guarded);
     expect(bench.steps).toEqual(["create"]);
     bench.ended("create").ended("start");
     bench.granted(LEASE_MS + 1_000);
-    expect(bench.last.lease).toEqual({ ...guarded, untilMs: T0 + LEASE_MS + 1_000 });
-    bench.full().ended("stop");
+    const untilMs = T0 + LEASE_MS + 1_000;
+    expect(bench.last.lease).toEqual({ untilMs, tasks: [{ task, graceMs: 3_000, untilMs }] });
+    bench.full().after(5_000).granted(LEASE_MS);
+    const later = { untilMs: T0 + 5_000 + LEASE_MS, tasks: [{ task, graceMs: 3_000, untilMs }] };
+    expect(bench.last.lease, "later leases are not for what is to end").toEqual(later);
+    bench.ended("stop");
     expect(bench.last.lease, "its container is there still").toBeNull();
     bench.ended("remove");
     expect(bench.last.lease?.tasks).toEqual([]);

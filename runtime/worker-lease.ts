@@ -7,9 +7,11 @@ import { endWait, goalOf, type WorkerTask } from "./worker-task.ts";
 export interface LeasedTask {
   readonly task: TaskId;
   readonly graceMs: number;
+  /** That lease: later ones are not for a task that no assignment names any more. 0: it has none. */
+  readonly untilMs: Millis;
 }
 
-/** What runs under a node's lease, and until when that is good. */
+/** What runs under a node's lease, and until when the newest is good. */
 export interface LeaseGuard {
   readonly untilMs: Millis;
   readonly tasks: readonly LeasedTask[];
@@ -34,6 +36,8 @@ export class WorkerLease {
   apply(tasks: Iterable<WorkerTask>, now: Millis): void {
     for (const task of tasks) {
       if (!task.leased) continue;
+      if (task.assignment !== null) task.lastLeaseMs = null;
+      else task.lastLeaseMs ??= this.#untilMs;
       const isHalted = now >= this.#untilMs;
       if (isHalted === task.isHalted) continue;
       task.isHalted = isHalted;
@@ -60,7 +64,9 @@ export class WorkerLease {
   changed(tasks: Iterable<WorkerTask>): LeaseGuard | null {
     const guarded: LeasedTask[] = [];
     for (const task of tasks) {
-      if (task.leased && isGuarded(task)) guarded.push({ task: task.id, graceMs: task.graceMs });
+      if (!task.leased || !isGuarded(task)) continue;
+      const untilMs = task.lastLeaseMs ?? this.#untilMs;
+      guarded.push({ task: task.id, graceMs: task.graceMs, untilMs });
     }
     const guard = { untilMs: this.#untilMs, tasks: guarded };
     const told = guarded.length === 0 ? "" : JSON.stringify(guard);

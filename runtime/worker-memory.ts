@@ -1,6 +1,5 @@
 import type { TaskId } from "../state/ids.ts";
 import type { ContainerSpec } from "./engine.ts";
-import type { LeasedTask } from "./worker-lease.ts";
 import type { RestartPolicy } from "../state/spec.ts";
 import type { TaskReport } from "../state/task.ts";
 
@@ -21,5 +20,5 @@ export interface WorkerMemory {
   /** What it last reported of each: so that attempts are counted, and ends remembered, through a restart. */
   readonly reports: readonly TaskReport[];
   /** Leased tasks that no assignment names any more, until their containers are gone: nobody else may be there to end them. */
-  readonly ending: readonly LeasedTask[];
+  readonly ending: readonly { readonly task: TaskId; readonly graceMs: number }[];
 }

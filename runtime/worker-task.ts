@@ -104,6 +104,8 @@ export interface WorkerTask {
   leased: boolean;
   /** There is none. */
   isHalted: boolean;
+  /** No assignment names it any more: when the lease is over under which it ran last. Null: it has one. */
+  lastLeaseMs: Millis | null;
   /** Its container was stopped, or is being, for want of one: that is no end of an attempt. */
   hasYielded: boolean;
   container: Container;
@@ -157,6 +159,7 @@ export function newTask(
     graceMs: assignment?.stopGraceMs ?? UNASSIGNED_GRACE_MS,
     leased: assignment?.leased === true,
     isHalted: false,
+    lastLeaseMs: null,
     hasYielded: false,
     container: running ? "running" : "absent",
     step: null,

@@ -65,7 +65,14 @@ export class Worker {
       this.#tasks.set(assignment.task, newTask(assignment.task, assignment, remembered));
     }
     for (const { task: id, graceMs } of options.memory?.ending ?? []) {
-      const task = { ...newTask(id, null, null), leased: true, graceMs, condemned: true };
+      // Whoever was to kill it after its grace is gone: its keeper need not wait.
+      const task = {
+        ...newTask(id, null, null),
+        leased: true,
+        graceMs,
+        condemned: true,
+        lastLeaseMs: 0,
+      };
       this.#tasks.set(id, task);
     }
   }

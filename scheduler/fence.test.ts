@@ -85,13 +85,39 @@ describe("the slot of a leased task that is not seen any more", () => {
     cluster.admit("a");
     cluster.put("j", serviceSpec("s"));
     cluster.settle();
+    const { id } = cluster.task("j", "s", 1);
     cluster.admit("b");
     cluster.liveness("a", "down");
     cluster.put("j", serviceSpec("s", { partition: "at-most-one" }));
     cluster.now += 10 * FENCE_MS;
     cluster.settle();
     expect(cluster.task("j", "s", 1).message).toContain("remove the node or bring it back");
-    cluster.liveness("a", "ready");
+    // It runs there still: its end has to be seen first.
+    cluster.liveness("a", "ready", [id]);
+    cluster.pass();
+    expect(cluster.live("j")).toMatchObject([{ id, state: "running", desired: "stopped" }]);
+    expect(cluster.pass()).toBe(0);
+    cluster.settle();
+    const [now] = cluster.live("j");
+    expect(now).toMatchObject({
+      state: "running",
+      desired: "running",
+      spec: { partition: "at-most-one" },
+    });
+    expect(cluster.state.tasks.get(id)?.state).toBe("stopped");
+  });
+
+  it("goes on at once where that node is back without the task", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a", "b");
+    cluster.put("j", serviceSpec("s"));
+    cluster.settle();
+    const { node } = cluster.task("j", "s", 1);
+    const name = cluster.state.nodes.get(node ?? never())?.name ?? "";
+    cluster.liveness(name, "down");
+    cluster.put("j", serviceSpec("s", { partition: "at-most-one" }));
+    cluster.settle();
+    cluster.liveness(name, "ready");
     cluster.settle();
     expect(cluster.task("j", "s", 1).state).toBe("running");
   });

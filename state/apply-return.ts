@@ -22,6 +22,7 @@ export function takeBack(
     if (task?.state !== "lost" || task.node !== node.id) continue;
     const refusal = whyNot(tables, task);
     if (refusal === null) take(tables, node, task, change);
+    else if (isToBeSeenEnding(tables, task)) takeToEnd(tables, node, task, change);
     else {
       const message = `its node ${node.name} is back, but ${refusal}`;
       tables.putTask({ ...task, message, modifiedIndex: change.index }, change, message);
@@ -53,6 +54,36 @@ function take(tables: Tables, node: NodeRecord, task: Task, change: Change): voi
     `the slot's older task ${task.id} is back with its node ${node.name}`,
     change,
   );
+}
+
+/**
+ * Its service may not run twice by now, and the task runs without a lease: that nothing is placed beside it, it is taken back to be stopped, and its slot waits
+ * for its end as it does for any other's.
+ */
+function isToBeSeenEnding(tables: Tables, task: Task): boolean {
+  const service = tables.jobs
+    .get(task.job)
+    ?.spec.services.find((candidate) => candidate.name === task.service);
+  return task.spec.partition === "at-least-one" && service?.partition === "at-most-one";
+}
+
+function takeToEnd(tables: Tables, node: NodeRecord, task: Task, change: Change): void {
+  const why = "its service must not run twice by now, and it has no lease";
+  const rival = rivalOf(tables, task);
+  // One that is placed already would wait for nothing any more.
+  if (rival !== undefined && rival.node === null) stopTask(tables, rival, why, change);
+  const ending: Task = {
+    ...task,
+    state: "running",
+    desired: "stopped",
+    healthy: null,
+    message: "",
+    returnedIndex: change.index,
+    finishedAtMs: null,
+    modifiedIndex: change.index,
+  };
+  const message = `its node ${node.name} is back, where it ran on; told to stop: ${why}`;
+  tables.putTask(ending, change, message);
 }
 
 /** Null: it goes on. */

@@ -6,7 +6,7 @@ import type { UnseenSince } from "../../scheduler/fence.ts";
 import { schedule } from "../../scheduler/schedule.ts";
 import type { Outcome } from "../../state/cluster.ts";
 import type { Command, Envelope } from "../../state/command.ts";
-import type { Millis, NodeId, TaskId } from "../../state/ids.ts";
+import type { Millis, NodeId } from "../../state/ids.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { BrakeLog } from "./brake-log.ts";
 import { FLAP_HOLD_MS, PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
@@ -15,7 +15,7 @@ import { sameFacts } from "./facts.ts";
 import { logView } from "./log-view.ts";
 import type { ForwardOutcome, NodeMessage } from "./message.ts";
 import { Pilot } from "./pilot.ts";
-import { type Read, Reads } from "./reads.ts";
+import { type LeaseAsk, Reads } from "./reads.ts";
 import type { AppliedEntry, Replica } from "./replica.ts";
 import type { Query, Request, Response, UserCommand } from "./request.ts";
 import { isNews } from "./reports.ts";
@@ -86,7 +86,9 @@ export class Manager {
   /** How many changes of a node's facts were proposed and are not applied yet: what it says now is compared with none of these. */
   readonly #introducing: Map<NodeId, number> = new Map();
   /** Liveness changes that were proposed and not applied yet. */
-  readonly #judging: Set<NodeId> = new Set();
+  readonly #judging: Map<NodeId, "ready" | "down"> = new Map();
+  /** Leases that were asked for since the last tick: one read answers all. */
+  #leases: LeaseAsk[] = [];
 
   constructor(context: ManagerContext, now: Millis) {
     this.#context = context;
@@ -102,7 +104,7 @@ export class Manager {
       readIndex: (id) => replica.raft.readIndex(id),
       appliedIndex: () => replica.raft.appliedIndex,
       answer: (read) => {
-        if (read.kind === "lease") this.#grant(read);
+        if (read.kind === "leases") for (const ask of read.asks) this.#grant(ask);
         else this.#answer(read.from, read.id, this.answerQuery(read.query));
       },
       // Who asked for a lease asks again with its next beat.
@@ -205,7 +207,7 @@ export class Manager {
   }
 
   /** To a node that is ready and knows which of its tasks are still its own: decision 0026. */
-  #grant({ from, session, lease }: Extract<Read, { kind: "lease" }>): void {
+  #grant({ from, session, lease }: LeaseAsk): void {
     const record = this.#context.replica.state.nodes.get(from);
     if (record?.liveness !== "ready" || this.#sessions.sessionOf(from) !== session) return;
     if (this.#sessions.isSettled(record)) {
@@ -384,7 +386,7 @@ export class Manager {
     this.#revive(from, now);
     const index = this.#context.replica.raft.appliedIndex;
     this.#context.send(from, { kind: "session-beat-reply", session, index });
-    if (lease !== null) this.#reads.ask({ kind: "lease", from, session, lease });
+    if (lease !== null) this.#leases.push({ from, session, lease });
   }
 
   reported(
@@ -395,6 +397,8 @@ export class Manager {
     now: Millis,
   ): void {
     if (!this.#sessions.heard(from, session, now)) return;
+    // Its tasks are lost before these would be applied: it says them again, when they may be its own again.
+    if (this.#judging.get(from) === "down") return;
     this.#sessions.reported(from, reports);
     const { state } = this.#context.replica;
     const news = reports.filter((report) => {
@@ -419,6 +423,8 @@ export class Manager {
     this.#lastTickMs = now;
     // This process itself stood still: what it did not hear meanwhile says nothing about others.
     if (gapMs > STALL_MS) this.#sessions.forgive(gapMs, now);
+    if (this.#leases.length > 0) this.#reads.ask({ kind: "leases", asks: this.#leases });
+    this.#leases = [];
     this.#judgeAll(now);
     this.#brake.look(this.#context.replica.state, this.#context.settings.brakePercent, now);
     this.#transfers.tick();
@@ -446,18 +452,12 @@ export class Manager {
 
   #judge(node: NodeId, liveness: "ready" | "down", now: Millis): void {
     if (this.#judging.has(node)) return;
-    const claims = liveness === "ready" ? this.#claims(node) : [];
+    const { state } = this.#context.replica;
+    const claims = liveness === "ready" ? this.#sessions.claims(node, state.tasksOfNode(node)) : [];
     const command: Command = { kind: "node-liveness", node, liveness, claims };
-    if (this.#propose(command, null, now, { kind: "liveness", node })) this.#judging.add(node);
+    if (this.#propose(command, null, now, { kind: "liveness", node }))
+      this.#judging.set(node, liveness);
     if (liveness === "down") this.#sessions.delete(node);
-  }
-
-  /** What was given up with the node, and runs there still. */
-  #claims(node: NodeId): readonly TaskId[] {
-    return this.#context.replica.state
-      .tasksOfNode(node)
-      .filter(({ id, state }) => state === "lost" && this.#sessions.isRunning(node, id))
-      .map(({ id }) => id);
   }
 
   /** Runs the scheduler when there may be work: one plan in flight, at most one pass in PASS_MS. */

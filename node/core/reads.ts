@@ -4,12 +4,14 @@ import type { Query } from "./request.ts";
 /** What a quorum has to confirm before it may be answered. A lease is a read, too: of whether its node is ready. */
 export type Read =
   | { readonly kind: "query"; readonly from: NodeId; readonly id: number; readonly query: Query }
-  | {
-      readonly kind: "lease";
-      readonly from: NodeId;
-      readonly session: number;
-      readonly lease: number;
-    };
+  | { readonly kind: "leases"; readonly asks: readonly LeaseAsk[] };
+
+/** A node asks for a lease, in its session, under a number of its own. */
+export interface LeaseAsk {
+  readonly from: NodeId;
+  readonly session: number;
+  readonly lease: number;
+}
 
 export interface ReadsContext {
   /** Has a quorum confirm that this node leads, under that number; false: it cannot be asked now. */

@@ -2,7 +2,7 @@ import type { Usage } from "../../runtime/engine.ts";
 import type { ClusterState } from "../../state/cluster.ts";
 import type { Millis, NodeId, TaskId } from "../../state/ids.ts";
 import type { NodeRecord } from "../../state/node-record.ts";
-import type { TaskReport } from "../../state/task.ts";
+import type { Task, TaskReport } from "../../state/task.ts";
 import type { Told } from "./assignments.ts";
 import { assignmentChange } from "./assignments.ts";
 import { MEMBERS_MS, MEMBERS_PER_TURN, SESSION_BEAT_MS } from "./defaults.ts";
@@ -121,6 +121,13 @@ export class SessionTable {
   /** Whether the task runs there, as its worker says, which was not told to stop it. */
   isRunning(node: NodeId, task: TaskId): boolean {
     return this.#sessions.get(node)?.running.has(task) === true;
+  }
+
+  /** Of its tasks those that were given up with the node and run there still. */
+  claims(node: NodeId, tasks: readonly Task[]): readonly TaskId[] {
+    return tasks
+      .filter(({ id, state }) => state === "lost" && this.isRunning(node, id))
+      .map(({ id }) => id);
   }
 
   /** Its node is taken for down and stays so for a while: what was given up with it is not waited for. */

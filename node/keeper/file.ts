@@ -1,9 +1,8 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { rename, writeFile } from "node:fs/promises";
-import { uptime } from "node:os";
 import { join } from "node:path";
 import type { EngineAddress } from "../../runtime/docker-address.ts";
-import { bootId } from "../../runtime/process-shim.ts";
+import { bootId, isAlive, type Leader, ownLeader } from "../../runtime/process-shim.ts";
 import type { LeaseGuard } from "../../runtime/worker-lease.ts";
 
 /**
@@ -20,11 +19,6 @@ export interface LeaseNote extends LeaseGuard {
   } | null;
 }
 
-/** Milliseconds since the machine started: the same for all processes, and it counts on while the machine sleeps. */
-export function uptimeMs(): number {
-  return Math.floor(uptime() * 1000);
-}
-
 /** The note as it stands in its file. */
 interface Written extends Pick<LeaseNote, "tasks" | "docker"> {
   readonly boot: string | null;
@@ -35,7 +29,7 @@ function notePath(folder: string): string {
   return join(folder, "lease.json");
 }
 
-/** `untilMs` of the note: on the clock of `uptimeMs`. One write at a time. */
+/** Times of the note: on the clock of `machineUptimeMs`. One write at a time. */
 export async function writeNote(folder: string, note: LeaseNote): Promise<void> {
   const { untilMs, tasks, docker } = note;
   const written: Written = { boot: bootId(), untilUptimeMs: untilMs, tasks, docker };
@@ -63,7 +57,37 @@ function isWritten(value: unknown): value is Written {
   return Number.isFinite(until) && Array.isArray(tasks) && "docker" in value && "boot" in value;
 }
 
-/** Where the keeper says which process it is. */
-export function pidPath(folder: string): string {
+function pidPath(folder: string): string {
   return join(folder, "keeper.pid");
+}
+
+/** This process is the keeper from now on. */
+export function writePid(folder: string): void {
+  writeFileSync(`${pidPath(folder)}.new`, JSON.stringify(ownLeader()), { mode: 0o600 });
+  renameSync(`${pidPath(folder)}.new`, pidPath(folder));
+}
+
+/** This process is about to end. Another's mark stays. */
+export function removePid(folder: string): void {
+  if (readKeeper(folder)?.pid === process.pid) rmSync(pidPath(folder), { force: true });
+}
+
+/** The keeper that runs; null: none does. */
+export function readKeeper(folder: string): Leader | null {
+  try {
+    const said: unknown = JSON.parse(readFileSync(pidPath(folder), "utf8"));
+    return isLeader(said) && isAlive(said) ? said : null;
+  } catch {
+    return null;
+  }
+}
+
+function isLeader(value: unknown): value is Leader {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    Number.isSafeInteger(Reflect.get(value, "pid")) &&
+    "boot" in value &&
+    "startTicks" in value
+  );
 }

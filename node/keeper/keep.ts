@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { DockerDriver } from "../../runtime/docker.ts";
@@ -6,7 +5,8 @@ import { readRun } from "../../runtime/process-run.ts";
 import { isAlive, type Leader, signalGroup } from "../../runtime/process-shim.ts";
 import type { LeasedTask } from "../../runtime/worker-lease.ts";
 import type { TaskId } from "../../state/ids.ts";
-import { type LeaseNote, readNote, uptimeMs } from "./file.ts";
+import { machineUptimeMs } from "../clock.ts";
+import { type LeaseNote, readNote, removePid, writePid } from "./file.ts";
 
 const LOOK_MS = 200;
 const AGAIN_MS = 1_000;
@@ -20,51 +20,80 @@ const IDLE_MS = 60_000;
  * node notes in its data folder, and does nothing as long as the lease is renewed there. Returns when there was nothing to keep for a while.
  */
 export async function keep(folder: string, log: (line: string) => void): Promise<void> {
-  let note: LeaseNote = { untilMs: 0, tasks: [], docker: null };
-  let idleSinceMs = uptimeMs();
-  const ending = new Set<TaskId>();
-  const say = (line: string): void => {
-    idleSinceMs = uptimeMs();
-    log(line);
-  };
-  while (uptimeMs() - idleSinceMs < IDLE_MS) {
-    // One that is gone or damaged takes nothing back: what was to end then still is.
-    note = readNote(folder) ?? note;
-    // Loaded beforehand: when it is needed, the disk may be what has failed.
-    if (note.tasks.some(({ task }) => !isProcess(folder, task)))
-      await loadDocker().catch((error: unknown) => log(String(error)));
-    const isOver = uptimeMs() >= note.untilMs + LAG_MS;
-    if (!isOver && note.tasks.length > 0) idleSinceMs = uptimeMs();
-    for (const leased of isOver ? note.tasks : []) {
-      if (ending.has(leased.task)) continue;
-      ending.add(leased.task);
-      void endTask(folder, note, leased, say)
-        .catch((error: unknown) => say(`${leased.task}: ${String(error)}`))
-        .finally(() => ending.delete(leased.task));
-    }
-    await delay(LOOK_MS);
+  const keeper = new Keeper(folder, log);
+  writePid(folder);
+  for (;;) {
+    while (keeper.look()) await delay(LOOK_MS);
+    // A node that notes something now sees that there is no keeper, or this one sees what it notes.
+    removePid(folder);
+    if (!keeper.look()) return;
+    writePid(folder);
   }
 }
 
-/** Does nothing if it does not run. */
+class Keeper {
+  readonly #folder: string;
+  readonly #log: (line: string) => void;
+  #note: LeaseNote = { untilMs: 0, tasks: [], docker: null };
+  #busyAtMs: number = machineUptimeMs();
+  readonly #ending: Set<TaskId> = new Set();
+  /** The processes of tasks, also of those whose folder has been removed since. */
+  readonly #leaders: Map<TaskId, Leader> = new Map();
+
+  constructor(folder: string, log: (line: string) => void) {
+    this.#folder = folder;
+    this.#log = log;
+  }
+
+  /** Reads what is noted, and ends what has to end by now. False: there was nothing to keep for a while. */
+  look(): boolean {
+    const now = machineUptimeMs();
+    // One that is gone or damaged takes nothing back: what was to end then still is.
+    this.#note = readNote(this.#folder) ?? this.#note;
+    const { tasks } = this.#note;
+    for (const leased of tasks) {
+      const leader = readRun(join(this.#folder, "tasks", leased.task))?.leader;
+      if (leader !== undefined) this.#leaders.set(leased.task, leader);
+      // Loaded beforehand: when it is needed, the disk may be what has failed.
+      else if (this.#note.docker !== null) void loadDocker().catch(this.#failed);
+      if (now < leased.untilMs + LAG_MS) this.#busyAtMs = now;
+      else this.#end(leased);
+    }
+    const known = new Set(tasks.map(({ task }) => task));
+    for (const task of this.#leaders.keys()) if (!known.has(task)) this.#leaders.delete(task);
+    return now - this.#busyAtMs < IDLE_MS;
+  }
+
+  #end(leased: LeasedTask): void {
+    const { task } = leased;
+    if (this.#ending.has(task)) return;
+    this.#ending.add(task);
+    const say = (line: string): void => {
+      this.#busyAtMs = machineUptimeMs();
+      this.#log(line);
+    };
+    void endTask(this.#leaders.get(task), this.#note, leased, say)
+      .catch(this.#failed)
+      .finally(() => this.#ending.delete(task));
+  }
+
+  readonly #failed = (error: unknown): void => this.#log(String(error));
+}
+
+/** Does nothing if it does not run. `leader`: of its processes; undefined: it is a container, or has never run. */
 async function endTask(
-  folder: string,
+  leader: Leader | undefined,
   { docker }: LeaseNote,
   leased: LeasedTask,
   say: (line: string) => void,
 ): Promise<void> {
-  if (isProcess(folder, leased.task)) {
-    const leader = readRun(join(folder, "tasks", leased.task))?.leader ?? null;
-    if (leader !== null && isAlive(leader)) await stopProcess(leader, leased, say);
+  if (leader !== undefined) {
+    if (isAlive(leader)) await stopProcess(leader, leased, say);
   } else if (docker !== null) {
     await stopContainer(docker, leased, say);
     // An engine is asked less often than a folder.
     await delay(AGAIN_MS);
   }
-}
-
-function isProcess(folder: string, task: TaskId): boolean {
-  return existsSync(join(folder, "tasks", task));
 }
 
 /** Only where there are containers: its client is large. */
@@ -80,8 +109,9 @@ async function stopProcess(
 ): Promise<void> {
   say(`the lease is over: ending the processes of ${leased.task}`);
   signalGroup(leader, "SIGTERM");
-  const killAtMs = uptimeMs() + leased.graceMs;
-  while (isAlive(leader) && uptimeMs() < killAtMs) await delay(Math.min(LOOK_MS, leased.graceMs));
+  const killAtMs = machineUptimeMs() + leased.graceMs;
+  while (isAlive(leader) && machineUptimeMs() < killAtMs)
+    await delay(Math.min(LOOK_MS, leased.graceMs));
   if (isAlive(leader)) signalGroup(leader, "SIGKILL");
 }
 

@@ -10,8 +10,8 @@ import { taskId } from "../../state/ids.ts";
 import { Bench, specOf } from "../../test/compliance/engine.ts";
 import { type DockerEngine, startDockerEngine } from "../../test/fixtures/docker-engine.ts";
 import { until } from "../../test/fixtures/node-process.ts";
-import { epochMs } from "../driver.ts";
-import { type LeaseNote, uptimeMs, writeNote } from "./file.ts";
+import { epochMs, machineUptimeMs } from "../clock.ts";
+import { type LeaseNote, writeNote } from "./file.ts";
 import { Keeping } from "./keeping.ts";
 
 /** A keeper as a real process, with real processes and containers: it ends them when nobody renews the lease. */
@@ -57,10 +57,10 @@ async function running(driver: Driver, image: string | null): Promise<Bench> {
   return bench;
 }
 
-const guard = (forMs: number): Parameters<Keeping["hold"]>[0] => ({
-  untilMs: epochMs() + forMs,
-  tasks: [{ task: TASK, graceMs: GRACE_MS }],
-});
+const guard = (forMs: number): Parameters<Keeping["hold"]>[0] => {
+  const untilMs = epochMs() + forMs;
+  return { untilMs, tasks: [{ task: TASK, graceMs: GRACE_MS, untilMs }] };
+};
 
 async function ended(bench: Bench): Promise<void> {
   await until(
@@ -127,7 +127,7 @@ test("a later process of the node takes the keeper and the lease over", async ()
 test("nothing is started when the lease is over by then", async () => {
   const kept = keeping();
   kept.hold(guard(1));
-  await expect(kept.ready()).rejects.toThrow("the lease is over");
+  await expect(kept.ready()).rejects.toThrow("the lease is over, or about to be");
 });
 
 test("a keeper that was killed is replaced before anything is started", async () => {
@@ -152,9 +152,14 @@ test("a note that is not there, damaged, or of before the machine started says n
   expect(keeping().leaseUntilMs()).toBe(0);
   writeFileSync(join(folder, "lease.json"), '{"boot": 1');
   expect(keeping().leaseUntilMs()).toBe(0);
-  const note = { boot: "another", untilUptimeMs: uptimeMs() + 5_000, tasks: [], docker: null };
+  const note = {
+    boot: "another",
+    untilUptimeMs: machineUptimeMs() + 5_000,
+    tasks: [],
+    docker: null,
+  };
   writeFileSync(join(folder, "lease.json"), JSON.stringify(note));
   expect(keeping().leaseUntilMs()).toBe(0);
-  await writeNote(folder, { untilMs: uptimeMs() + 5_000, tasks: [], docker: null });
+  await writeNote(folder, { untilMs: machineUptimeMs() + 5_000, tasks: [], docker: null });
   expect(keeping().leaseUntilMs()).toBeGreaterThan(epochMs());
 });

@@ -1,24 +1,19 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { extname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { z } from "zod";
 import { fault, OrchError } from "../../lib/errors.ts";
-import { isAlive, type Leader, signalGroup } from "../../runtime/process-shim.ts";
+import { signalGroup } from "../../runtime/process-shim.ts";
 import type { LeaseGuard } from "../../runtime/worker-lease.ts";
 import type { Millis, TaskId } from "../../state/ids.ts";
-import { type LeaseNote, pidPath, readNote, uptimeMs, writeNote } from "./file.ts";
+import { LEASE_START_MS } from "../../state/lease.ts";
+import { machineUptimeMs } from "../clock.ts";
+import { type LeaseNote, readKeeper, readNote, writeNote } from "./file.ts";
 
-/** How long a keeper may take to start: far more than a loaded machine needs. */
-const START_MS = 20_000;
+/** How long a keeper may take to start; a busy machine needs a second or two. What waits for it is then tried again. */
+const START_MS = 5_000;
 const LOOK_MS = 20;
-
-const leaderShape = z.object({
-  pid: z.number(),
-  boot: z.string().nullable(),
-  startTicks: z.string().nullable(),
-});
 
 export interface KeepingOptions {
   /** Of the node's runtime, in its data folder. */
@@ -49,7 +44,7 @@ export class Keeping {
   leaseUntilMs(): Millis {
     const note = readNote(this.#options.folder);
     if (note === null) return 0;
-    return Math.max(0, this.#options.now() + note.untilMs - uptimeMs());
+    return Math.max(0, this.#options.now() + note.untilMs - machineUptimeMs());
   }
 
   /** The lease or what runs under it has changed. */
@@ -74,16 +69,19 @@ export class Keeping {
    */
   async ready(): Promise<void> {
     try {
-      await Promise.all([this.#written, this.#run()]);
+      await this.#written;
+      // Afterwards: a keeper that is about to end looks at the note once more.
+      await this.#run();
     } catch (error) {
       throw unavailable(textOf(error), error);
     }
-    if (this.#options.now() >= this.#guard.untilMs) throw unavailable("the lease is over", null);
+    const leftMs = this.#guard.untilMs - this.#options.now();
+    if (leftMs < LEASE_START_MS / 2) throw unavailable("the lease is over, or about to be", null);
   }
 
   /** Nothing is to be kept any more, and the folder may go. */
   end(): void {
-    const leader = this.#keeper();
+    const leader = readKeeper(this.#options.folder);
     if (leader !== null) signalGroup(leader, "SIGKILL");
   }
 
@@ -94,8 +92,9 @@ export class Keeping {
       guard = this.#guard;
       const { folder, docker, now } = this.#options;
       mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const untilMs = uptimeMs() + guard.untilMs - now();
-      await writeNote(folder, { untilMs, tasks: guard.tasks, docker });
+      const aheadMs = machineUptimeMs() - now();
+      const tasks = guard.tasks.map((leased) => ({ ...leased, untilMs: leased.untilMs + aheadMs }));
+      await writeNote(folder, { untilMs: guard.untilMs + aheadMs, tasks, docker });
     }
   }
 
@@ -109,7 +108,7 @@ export class Keeping {
   }
 
   async #start(): Promise<void> {
-    if (this.#isRunning()) return;
+    if (readKeeper(this.#options.folder) !== null) return;
     const program = fileURLToPath(new URL(`main${extname(import.meta.filename)}`, import.meta.url));
     const child = spawn(process.execPath, [program, this.#options.folder], {
       detached: true,
@@ -120,26 +119,11 @@ export class Keeping {
     let failure: unknown = null;
     child.on("error", (error) => (failure = error));
     const untilMs = performance.now() + START_MS;
-    while (!this.#isRunning()) {
+    while (readKeeper(this.#options.folder) === null) {
       if (failure !== null) throw failure;
       if (child.exitCode !== null) throw new Error(`it ended with code ${child.exitCode}`);
       if (performance.now() > untilMs) throw new Error(`it has not started after ${START_MS} ms`);
       await delay(LOOK_MS);
-    }
-  }
-
-  #isRunning(): boolean {
-    return this.#keeper() !== null;
-  }
-
-  /** The keeper that runs; null: none does. */
-  #keeper(): Leader | null {
-    try {
-      const text = readFileSync(pidPath(this.#options.folder), "utf8");
-      const leader = leaderShape.parse(JSON.parse(text));
-      return isAlive(leader) ? leader : null;
-    } catch {
-      return null;
     }
   }
 }

@@ -1,9 +1,9 @@
-import type { LeaseGuard } from "../../runtime/worker-lease.ts";
+import type { LeasedTask, LeaseGuard } from "../../runtime/worker-lease.ts";
 import type { MemoryEngine } from "../../runtime/memory.ts";
 
 /** It gives the node itself the first chance. */
 const LAG_MS = 1_000;
-const RETRY_MS = 250;
+const LOOK_MS = 200;
 
 export interface KeeperPlace {
   /** The machine's clock. */
@@ -36,18 +36,14 @@ export class SimKeeper {
   #look(guard: LeaseGuard): void {
     if (guard !== this.#guard || guard.tasks.length === 0) return;
     const { now, after, engine } = this.#place;
-    const leftMs = guard.untilMs + LAG_MS - now();
-    if (leftMs > 0) {
-      after(leftMs, () => this.#look(guard));
-      return;
-    }
     const running = new Set(engine()?.running());
-    const late = guard.tasks.filter(({ task }) => running.has(task));
+    const isOver = ({ untilMs }: LeasedTask): boolean => untilMs + LAG_MS <= now();
+    const late = guard.tasks.filter((leased) => running.has(leased.task) && isOver(leased));
     for (const { task, graceMs } of late) {
       this.#place.ended(task);
       engine()?.perform({ kind: "stop", task, graceMs }, () => {});
     }
-    // One that was being started, or whose stop the engine has not heard.
-    after(RETRY_MS, () => this.#look(guard));
+    // Others are over later, some are being started, and an engine may not have heard.
+    after(LOOK_MS, () => this.#look(guard));
   }
 }

@@ -50,8 +50,8 @@ export const LEASE_MUTANTS: readonly Mutant[] = [
     item: "leases",
     name: "a lease is granted without asking a quorum",
     file: "node/core/manager.ts",
-    find: 'if (lease !== null) this.#reads.ask({ kind: "lease", from, session, lease });',
-    replace: 'if (lease !== null) this.#grant({ kind: "lease", from, session, lease });',
+    find: "if (lease !== null) this.#leases.push({ from, session, lease });",
+    replace: "if (lease !== null) this.#grant({ from, session, lease });",
     unfound:
       "a manager that no quorum hears gives up within the margin of the fence; node/leases.test.ts finds it",
   },
