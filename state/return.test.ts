@@ -112,6 +112,23 @@ describe("a task that was given up, when its node comes back (at least one)", ()
     expect(cluster.state.tasks.get(task.id)?.message).toContain(why);
   });
 
+  it("is taken back to be stopped where its service must not run twice by now: its end has to be seen", () => {
+    const { cluster, task } = lost();
+    cluster.put("j", serviceSpec("s", { partition: "at-most-one" }));
+    cluster.settle();
+    expect(cluster.task("j", "s", 1)).toMatchObject({ state: "pending", node: null });
+    cluster.liveness("a", "ready", [task.id]);
+    cluster.pass();
+    expect(cluster.live("j")).toMatchObject([
+      { id: task.id, state: "running", desired: "stopped" },
+    ]);
+    cluster.report(cluster.task("j", "s", 1), "stopped");
+    cluster.settle();
+    const [next, ...others] = cluster.live("j");
+    expect(others).toEqual([]);
+    expect(next).toMatchObject({ state: "running", previous: task.id });
+  });
+
   it("is not taken back at another node's word", () => {
     const { cluster, task } = lost();
     cluster.settle();
