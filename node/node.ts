@@ -7,6 +7,7 @@ import type { Effect, Event } from "./core/effect.ts";
 import { Digests } from "./core/digests.ts";
 import { type Asked, EarlyRequests } from "./core/early-requests.ts";
 import { Ending } from "./core/endings.ts";
+import { leaseNote } from "./core/lease-note.ts";
 import { localView } from "./core/local-view.ts";
 import { Manager } from "./core/manager.ts";
 import { MemberNews } from "./core/member-news.ts";
@@ -59,6 +60,7 @@ export class Node {
   readonly #ending: Ending = new Ending((effect) => this.#effects.push(effect));
   readonly #audit: StateAuditor;
   readonly #unseen: Unseen;
+  #lacksLease = false;
   #unsaved: TaskReport[] = [];
   #saving: { readonly write: number; readonly reports: readonly TaskReport[] } | null = null;
   #now: Millis;
@@ -400,6 +402,9 @@ export class Node {
   #work(output: WorkerOutput): void {
     // Before the steps: what is started has its end seen to.
     if (output.lease !== null) this.#effects.push({ kind: "lease", ...output.lease });
+    const { lacksLease } = this.#worker;
+    if (lacksLease !== this.#lacksLease) this.#effects.push(leaseNote(lacksLease));
+    this.#lacksLease = lacksLease;
     for (const step of output.steps) this.#effects.push({ kind: "engine", step });
     if (output.memory !== null) this.#replica.remember({ worker: output.memory });
     this.#workerWakeAtMs = output.wakeAtMs;

@@ -44,12 +44,14 @@ describe("a leased task", () => {
     bench.exits(143).ended("stop");
     expect(bench.report).toMatchObject({ state: "running", healthy: false, exitCode: 143 });
     expect(bench.report.message).toContain("lost its lease");
+    expect(bench.worker.lacksLease).toBe(true);
     bench.after(60_000);
     expect(bench.steps, "no lease, no start").toEqual([]);
     bench.granted(LEASE_MS);
     expect(bench.steps).toEqual(["start"]);
     bench.ended("start");
     expect(bench.report).toMatchObject({ healthy: null, attempts: 2, message: "" });
+    expect(bench.worker.lacksLease).toBe(false);
   });
 
   it("goes on untouched while leases follow each other, and a late one takes nothing back", () => {

@@ -176,6 +176,12 @@ export class Worker {
     );
   }
 
+  /** Whether something here was stopped for want of a lease. */
+  get lacksLease(): boolean {
+    const all = [...this.#tasks.values()];
+    return all.some((task) => task.isHalted && task.hasYielded && task.report.attempts > 0);
+  }
+
   /** The newest report of every assigned task: what a new session starts with. */
   reports(): readonly TaskReport[] {
     return this.#assigned().map((task) => task.report);

@@ -27,7 +27,7 @@ describe("the slot of a leased task that is not seen any more", () => {
     const waiting = cluster.task("j", "s", 1);
     expect(waiting).toMatchObject({ state: "pending" });
     expect(waiting.message).toBe(
-      `held back for at most 27 s: ${id} was on a and has until then to end (partition: at-most-one)`,
+      `held back until 00:17:06Z: ${id} was on a and has until then to end (partition: at-most-one)`,
     );
     cluster.now += FENCE_MS - 1;
     const { steps, wakeAtMs } = schedule(cluster.state, cluster.now, 10, cluster.caution);
@@ -91,7 +91,9 @@ describe("the slot of a leased task that is not seen any more", () => {
     cluster.put("j", serviceSpec("s", { partition: "at-most-one" }));
     cluster.now += 10 * FENCE_MS;
     cluster.settle();
-    expect(cluster.task("j", "s", 1).message).toContain("remove the node or bring it back");
+    expect(cluster.task("j", "s", 1).message).toContain(
+      "make sure that its machine is off and then `orch node rm a`",
+    );
     // It runs there still: its end has to be seen first.
     cluster.liveness("a", "ready", [id]);
     cluster.pass();

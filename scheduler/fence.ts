@@ -1,6 +1,7 @@
 import type { ClusterState } from "../state/cluster.ts";
 import { type Millis, nodeId, type TaskId } from "../state/ids.ts";
 import { fenceMs } from "../state/lease.ts";
+import { clockTime } from "./held-back.ts";
 import type { ServiceSpec } from "../state/spec.ts";
 import type { Task } from "../state/task.ts";
 
@@ -31,11 +32,10 @@ export function fenceOf(
     if (untilMs !== null && untilMs <= now) continue;
     const name = state.nodes.get(task.node ?? NOWHERE)?.name ?? "a node that was removed";
     if (untilMs === null) {
-      const message = `held back: ${task.id} may still run on ${name}, which is down; it was placed without a lease, so remove the node or bring it back`;
+      const message = `held back: ${task.id} may still run on ${name}, which is down, and has no lease that would end it; bring the node back, or make sure that its machine is off and then \`orch node rm ${name}\``;
       return { message, untilMs };
     }
-    const seconds = fenceMs(task.spec.stopGraceMs) / 1000;
-    const message = `held back for at most ${Math.ceil(seconds)} s: ${task.id} was on ${name} and has until then to end (partition: at-most-one)`;
+    const message = `held back until ${clockTime(untilMs)}: ${task.id} was on ${name} and has until then to end (partition: at-most-one)`;
     return { message, untilMs };
   }
   return null;

@@ -7,7 +7,7 @@ export function heldBack({ down, nodes, untilMs }: Brake): string {
 }
 
 /** The time of day in UTC, to the second. */
-function clockTime(timeMs: Millis): string {
+export function clockTime(timeMs: Millis): string {
   const seconds = Math.floor(timeMs / 1000);
   const parts = [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
   return `${parts.map((part) => String(part).padStart(2, "0")).join(":")}Z`;

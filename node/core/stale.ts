@@ -1,4 +1,6 @@
 import { fault } from "../../lib/errors.ts";
+import type { NodeId } from "../../state/ids.ts";
+import type { Sighting } from "./alerts.ts";
 import type { NodeConfig } from "./node-config.ts";
 import { logView } from "./log-view.ts";
 import type { Replica } from "./replica.ts";
@@ -41,7 +43,7 @@ export function staleAnswer(query: Query, seen: Seen): Response {
     voters: new Set([...voters, ...outgoing]),
     learners: new Set(learners),
     usage: (node) => digests.usage(node),
-    missedBy: (node) => watch.missing(node, now),
+    missedBy: (node) => missedBy(node, seen),
     isHidden: (node) => watch.isHidden(node),
     rttMs: (node) => watch.rttMs(node),
     nowMs: now,
@@ -54,6 +56,19 @@ export function staleAnswer(query: Query, seen: Seen): Response {
   });
   if (result.kind === "refused") return result;
   return { kind: "ok", index: replica.raft.appliedIndex, manager, body: result.body };
+}
+
+/**
+ * Whoever misses all others doubts itself, and raises no alarm. But while it hears no manager, all it can say of a node whose stream
+ * is broken is that it does not hear it.
+ */
+function missedBy(node: NodeId, { config, watch, manager, now }: Seen): readonly Sighting[] {
+  const known = watch.missing(node, now);
+  const sinceMs = watch.lost.get(node);
+  const self = config.identity.node;
+  const isSaid = known.some(({ observer }) => observer === self);
+  if (manager !== null || sinceMs === undefined || isSaid) return known;
+  return [...known, { observer: self, how: "reset", sinceMs }];
 }
 
 /** Who the nodes are every node knows. */
