@@ -9,6 +9,7 @@ import type { Command, Envelope } from "../../state/command.ts";
 import type { Millis, NodeId } from "../../state/ids.ts";
 import type { TaskReport } from "../../state/task.ts";
 import { BrakeLog } from "./brake-log.ts";
+import { heldNote } from "./held-note.ts";
 import { FLAP_HOLD_MS, PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
 import type { Asked } from "./early-requests.ts";
 import { sameFacts } from "./facts.ts";
@@ -373,7 +374,7 @@ export class Manager {
     if (record?.liveness !== "down") return;
     const holdMs = FLAP_HOLD_MS[record.downs] ?? FLAP_HOLD_MS.at(-1) ?? 0;
     if (this.#sessions.ageMs(node, now) >= holdMs) this.#judge(node, "ready", now);
-    else this.#sessions.hold(node);
+    else if (this.#sessions.hold(node)) this.#context.note(heldNote(record, holdMs));
   }
 
   beat(from: NodeId, beat: Extract<NodeMessage, { kind: "session-beat" }>, now: Millis): void {

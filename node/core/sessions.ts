@@ -130,10 +130,12 @@ export class SessionTable {
       .map(({ id }) => id);
   }
 
-  /** Its node is taken for down and stays so for a while: what was given up with it is not waited for. */
-  hold(node: NodeId): void {
+  /** Its node is taken for down and stays so for a while: what was given up with it is not waited for. False: it knows already. */
+  hold(node: NodeId): boolean {
     const known = this.#sessions.get(node);
-    if (known !== undefined) known.isHeld = true;
+    if (known === undefined || known.isHeld) return false;
+    known.isHeld = true;
+    return true;
   }
 
   /** Whether the node knows what was decided of its tasks when it was last taken for down or ready. */
