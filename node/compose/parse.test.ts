@@ -188,6 +188,11 @@ test("variables stand in one order, whatever the file's, and only those that wer
   expect(Object.entries(map)).toEqual(expected);
 });
 
+test("refuses what looks like x-orch, since it could be what keeps a service from running twice", () => {
+  const problems = problemsOf(webFile("image: a\nx-orhc: {partition: at-most-one}", ""));
+  expect(problems).toEqual(["4:5 services.web.x-orhc: x-orhc is no key of orch's"]);
+});
+
 test("warns about what it ignores or guesses", () => {
   const body = [
     "image: a${NOPE}b${NOPE}",
@@ -196,7 +201,7 @@ test("warns about what it ignores or guesses", () => {
     "environment: {V: 1.10, W: 0755}",
     "deploy: {replicas: 0, restart_policy: {condition: none}}",
   ].join("\n");
-  expect(warningsOf(webFile(body, "version: '3'\nx-orhc: {}"))).toEqual([
+  expect(warningsOf(webFile(body, "version: '3'\nx-anchors: {}"))).toEqual([
     "3:12 services.web.image: the variable NOPE is not set: taken as empty",
     "4:14 services.web.restart: restart is ignored: deploy.restart_policy counts",
     "5:14 services.web.command: no shell runs: && is passed on as a plain word",
@@ -204,7 +209,6 @@ test("warns about what it ignores or guesses", () => {
     "6:31 services.web.environment.W: 0755 is a number, which becomes 755",
     "7:24 services.web.deploy.replicas: with 0 replicas nothing will run",
     "8:10 version: version is obsolete and ignored",
-    "9:1 x-orhc: x-orhc is ignored, as every x-… key is",
   ]);
 });
 

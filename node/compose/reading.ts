@@ -61,13 +61,10 @@ export function readSection(reading: Reading, field: Field, section: Section): F
     } else if (key === "x-orch") {
       reading.problems.add(path, keyAt, "x-orch does not belong here", "It goes on a service.");
     } else if (key.startsWith("x-")) {
-      if (key.length > 4 && closest(key, ["x-orch"]) !== null) {
-        reading.warnings.add(
-          path,
-          keyAt,
-          `${key} is ignored, as every x-… key is`,
-          "Did you mean x-orch?",
-        );
+      if (key.length > 5 && closest(key, ["x-orch"]) !== null) {
+        // Ignored it could take away what keeps a service from running twice.
+        const hint = "Did you mean x-orch? For a key that is to be ignored, choose another name.";
+        reading.problems.add(path, keyAt, `${key} is no key of orch's`, hint);
       }
     } else {
       unknownKey(reading, path, keyAt, key, section);
