@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { bound } from "../test/fixtures/process-cluster.ts";
+import { count, refuse } from "./arguments.ts";
 import { quantile } from "./consensus/numbers.ts";
 import { etcdVersion } from "./consensus/systems.ts";
 import { EtcdContender } from "./failover/etcd.ts";
@@ -148,18 +149,6 @@ function row(name: string, took: readonly number[], targets: Targets): void {
     return `${part} <= ${target} ms ${held}`;
   });
   say(`${name.padEnd(40)}${cells.map((cell) => cell.padStart(10)).join("")}   ${asked.join(", ")}`);
-}
-
-function count(word: string, flag: string): number {
-  const value = Number(word);
-  return Number.isSafeInteger(value) && value >= 0
-    ? value
-    : refuse(`${flag}: "${word}" is not a number from 0 on`);
-}
-
-function refuse(reason: string): never {
-  process.stderr.write(`${reason}\n`);
-  process.exit(2);
 }
 
 function ms(timeMs: number): string {

@@ -3,6 +3,7 @@ import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { Namespaces } from "../test/chaos/namespaces.ts";
 import { bound } from "../test/fixtures/process-cluster.ts";
+import { count, refuse } from "./arguments.ts";
 import { type Contender, FAULTS, isFault } from "./node-loss/contender.ts";
 import { OrchContender } from "./node-loss/orch.ts";
 import { besideEachOther, HEAD, type Row, rowLine } from "./node-loss/report.ts";
@@ -139,18 +140,6 @@ function detail({ name }: Contender, fault: string, { loss, acceptedMs }: One): 
 
 function load(): number {
   return loadavg()[0] ?? 0;
-}
-
-function count(word: string, flag: string): number {
-  const value = Number(word);
-  return Number.isSafeInteger(value) && value >= 0
-    ? value
-    : refuse(`${flag}: "${word}" is not a number from 0 on`);
-}
-
-function refuse(reason: string): never {
-  process.stderr.write(`${reason}\n`);
-  process.exit(2);
 }
 
 function say(text: string): void {
