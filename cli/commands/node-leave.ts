@@ -54,17 +54,18 @@ async function untilGone(
   const deadlineMs = performance.now() + limitMs;
   const isTold = !json && !quiet;
   const spinner = isTold && process.stderr.isTTY ? startSpinner(`${node.name}: leaving`) : null;
+  // What it had when it was asked comes first: it may be handed over before the next look.
+  let now: NodeView | null = node;
   let told = "";
   try {
-    for (;;) {
-      const now = await findNode(client, node);
-      if (now === null) return;
+    while (now !== null) {
       const text = `${node.name}: ${progress(now)}`;
       if (spinner !== null) spinner.update(text);
       else if (isTold && text !== told) note(text);
       told = text;
       if (performance.now() > deadlineMs) throw tooLate(text, limitMs);
       await delay(LOOK_EVERY_MS);
+      now = await findNode(client, node);
     }
   } finally {
     spinner?.end();
