@@ -56,7 +56,7 @@ export interface ManagerContext {
   readonly replica: Replica;
   readonly settings: ManagerSettings;
   /** Who misses whom: known from before this node managed. */
-  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "isHidden" | "rttMs">;
+  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "alertOf" | "isHidden" | "rttMs">;
   readonly unseenSince: UnseenSince;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
   readonly send: (to: NodeId, message: NodeMessage) => void;
@@ -433,10 +433,11 @@ export class Manager {
   }
 
   #judgeAll(now: Millis): void {
-    const { replica, self } = this.#context;
+    const { replica, self, watch } = this.#context;
     for (const { id, liveness } of replica.state.nodes.values()) {
       if (liveness === "down" || id === self) continue;
-      const evidence = this.#sessions.evidence(id);
+      const missedHere = watch.alertOf(id) !== null;
+      const evidence = { ...this.#sessions.evidence(id), missedHere };
       if (now < soonestDownAtMs(evidence)) continue;
       if (now >= downAtMs({ ...evidence, ...this.#witnesses(id, now) })) {
         this.#judge(id, "down", now);

@@ -15,6 +15,7 @@ const NOTHING: Evidence = {
   session: null,
   expectedAtMs: null,
   lostAtMs: null,
+  missedHere: false,
   observers: 8,
   alerts: [],
 };
@@ -65,6 +66,20 @@ describe("a node that a new manager has no session of", () => {
     expect(at).toBe(100_000 + SESSION_BROKEN_MS / 2);
   });
 
+  it("is down at once when the manager is one of those who have missed it for long", () => {
+    const missed = { ...NOTHING, missedHere: true };
+    expect(downAtMs({ ...missed, alerts: alerts(3) })).toBe(100_000);
+    expect(downAtMs({ ...missed, lostAtMs: 90_000, alerts: alerts(3) })).toBe(100_000);
+  });
+
+  it("is not down at once by the manager's word alone", () => {
+    const missed = { ...NOTHING, missedHere: true };
+    expect(downAtMs({ ...missed, alerts: alerts(1) })).toBe(100_000 + SESSION_GRACE_MS);
+    expect(downAtMs({ ...missed, lostAtMs: 90_000, alerts: alerts(1) })).toBe(
+      100_000 + SESSION_BROKEN_MS / 2,
+    );
+  });
+
   it("no sooner than a restart takes after it was missed first", () => {
     expect(downAtMs({ ...NOTHING, alerts: alerts(3, 99_800) })).toBe(99_800 + SESSION_BROKEN_MS);
     expect(downAtMs({ ...NOTHING, lostAtMs: 99_900, alerts: alerts(1) })).toBe(
@@ -91,6 +106,7 @@ describe("the soonest that a node may be down", () => {
     session: fc.option(fc.record({ lastHeardMs: atMs, brokenAtMs: fc.option(atMs) })),
     expectedAtMs: fc.option(atMs),
     lostAtMs: fc.option(atMs),
+    missedHere: fc.boolean(),
     observers: fc.integer({ min: 0, max: 8 }),
     alerts: fc.array(fc.record({ sinceMs: atMs }), { maxLength: 8 }),
   });

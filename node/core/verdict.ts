@@ -21,11 +21,16 @@ export interface Evidence {
   readonly expectedAtMs: Millis | null;
   /** Its stream to this node broke then, as far as known from before it managed. */
   readonly lostAtMs: Millis | null;
+  /** The manager is one of its observers, and misses it itself. */
+  readonly missedHere: boolean;
   /** Observers that are there themselves. */
   readonly observers: number;
   /** Those of them that miss it. */
   readonly alerts: readonly { readonly sinceMs: Millis }[];
 }
+
+/** One that lives opens its session with a new manager within a few round trips. */
+const OPENED_MS = SESSION_BROKEN_MS / 2;
 
 /**
  * When a node is to be taken for down unless it is heard before. Its session alone is one link: how long the manager waits depends
@@ -42,8 +47,7 @@ export function downAtMs(evidence: Evidence): Millis {
   if (session !== null) return session.lastHeardMs + SILENT_MS[agreed];
   if (expectedAtMs !== null) return expectedAtMs + SESSION_GRACE_MS;
   if (agreed === "nobody") return managesSinceMs + SESSION_ALONE_MS;
-  // One that lives opens its session with a new manager within a few round trips.
-  const soonest = managesSinceMs + SESSION_BROKEN_MS / 2;
+  const soonest = agreed === "enough" ? soonestDownAtMs(evidence) : managesSinceMs + OPENED_MS;
   if (lostAtMs !== null) return Math.max(lostAtMs + SESSION_BROKEN_MS, soonest);
   if (agreed === "some") return managesSinceMs + SESSION_GRACE_MS;
   const missedSinceMs = Math.min(...evidence.alerts.map(({ sinceMs }) => sinceMs));
@@ -55,12 +59,14 @@ export function soonestDownAtMs({
   session,
   managesSinceMs,
   expectedAtMs,
-}: Pick<Evidence, "session" | "managesSinceMs" | "expectedAtMs">): Millis {
+  missedHere,
+}: Pick<Evidence, "session" | "managesSinceMs" | "expectedAtMs" | "missedHere">): Millis {
   if (session !== null && session.brokenAtMs !== null)
     return session.brokenAtMs + SESSION_BROKEN_MS;
   if (session !== null) return session.lastHeardMs + SESSION_MISSED_MS;
   if (expectedAtMs !== null) return expectedAtMs + SESSION_GRACE_MS;
-  return managesSinceMs + SESSION_BROKEN_MS / 2;
+  // Who has looked for it in vain before it managed learns nothing more by waiting for its session.
+  return missedHere ? managesSinceMs : managesSinceMs + OPENED_MS;
 }
 
 type Agreement = "enough" | "some" | "nobody";
