@@ -99,7 +99,9 @@ export function applyLiveness(
   tables.putNode(
     node,
     change,
-    command.liveness === "down" ? `${node.name} is down` : `${node.name} is back`,
+    command.liveness === "down"
+      ? `${node.name} is down: ${command.reason}`
+      : `${node.name} is back`,
   );
   if (command.liveness === "ready") {
     takeBack(tables, node, command.claims, change);

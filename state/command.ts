@@ -29,12 +29,16 @@ export type Command =
   /** A node joins, or joins again after it lost its log: it gets a new raft id either way. */
   | { readonly kind: "node-admit"; readonly node: NodeId; readonly facts: NodeFacts }
   | { readonly kind: "node-facts"; readonly node: NodeId; readonly facts: NodeFacts }
-  /** `claims`: with `ready`, tasks that were given up with the node and run there still, as its worker says. */
+  /**
+   * `claims`: with `ready`, tasks that were given up with the node and run there still, as its worker says. `reason`: with `down`, what
+   * was seen, in words.
+   */
   | {
       readonly kind: "node-liveness";
       readonly node: NodeId;
       readonly liveness: "ready" | "down";
       readonly claims: readonly TaskId[];
+      readonly reason: string;
     }
   /** A node is to leave: its tasks are told to stop and run elsewhere. It is a member until it is removed. */
   | { readonly kind: "node-leave"; readonly node: NodeId }

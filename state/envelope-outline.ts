@@ -19,7 +19,7 @@ const OUTLINES: Readonly<Record<Command["kind"], Readonly<Record<string, FieldTy
   "feature-level": { level: "integer" },
   "node-admit": { node: "string", facts: "object" },
   "node-facts": { node: "string", facts: "object" },
-  "node-liveness": { node: "string", liveness: "liveness", claims: "array" },
+  "node-liveness": { node: "string", liveness: "liveness", claims: "array", reason: "string" },
   "node-leave": { node: "string" },
   "node-remove": { node: "string", force: "boolean" },
   "brake-release": {},

@@ -11,6 +11,7 @@ import type { TaskReport } from "../../state/task.ts";
 import { BrakeLog } from "./brake-log.ts";
 import { heldNote } from "./held-note.ts";
 import { FLAP_HOLD_MS, PASS_MS, PLAN_STEPS, STALL_MS, TICK_MS } from "./defaults.ts";
+import { describeDown } from "./down-reason.ts";
 import type { Asked } from "./early-requests.ts";
 import { sameFacts } from "./facts.ts";
 import { logView } from "./log-view.ts";
@@ -22,7 +23,7 @@ import type { Query, Request, Response, UserCommand } from "./request.ts";
 import { isNews } from "./reports.ts";
 import { type MemberList, SessionTable } from "./sessions.ts";
 import { Transfers } from "./transfers.ts";
-import { type Evidence, downAtMs, soonestDownAtMs } from "./verdict.ts";
+import { downAtMs, soonestDownAtMs } from "./verdict.ts";
 import { answer, type ViewContext } from "./views.ts";
 import type { Watch } from "./watch.ts";
 
@@ -433,30 +434,27 @@ export class Manager {
   }
 
   #judgeAll(now: Millis): void {
-    const { replica, self, watch } = this.#context;
-    for (const { id, liveness } of replica.state.nodes.values()) {
-      if (liveness === "down" || id === self) continue;
+    const { self, watch } = this.#context;
+    const { nodes } = this.#context.replica.state;
+    const isThere = (observer: NodeId): boolean => nodes.get(observer)?.liveness === "ready";
+    for (const { id, liveness } of nodes.values()) {
+      if (liveness === "down" || id === self || this.#judging.has(id)) continue;
       const missedHere = watch.alertOf(id) !== null;
-      const evidence = { ...this.#sessions.evidence(id), missedHere };
-      if (now < soonestDownAtMs(evidence)) continue;
-      if (now >= downAtMs({ ...evidence, ...this.#witnesses(id, now) })) {
-        this.#judge(id, "down", now);
-      }
+      const own = { ...this.#sessions.evidence(id), missedHere };
+      if (now < soonestDownAtMs(own)) continue;
+      const lostAtMs = watch.lost.get(id) ?? null;
+      const evidence = { ...own, lostAtMs, ...watch.of(id, isThere, now) };
+      if (now < downAtMs(evidence)) continue;
+      const missing = evidence.alerts.map(({ observer }) => nodes.get(observer)?.name ?? observer);
+      this.#judge(id, "down", now, describeDown(evidence, missing, now));
     }
   }
 
-  #witnesses(node: NodeId, now: Millis): Pick<Evidence, "lostAtMs" | "observers" | "alerts"> {
-    const { replica, watch } = this.#context;
-    const isThere = (observer: NodeId): boolean =>
-      replica.state.nodes.get(observer)?.liveness === "ready";
-    return { lostAtMs: watch.lost.get(node) ?? null, ...watch.of(node, isThere, now) };
-  }
-
-  #judge(node: NodeId, liveness: "ready" | "down", now: Millis): void {
+  #judge(node: NodeId, liveness: "ready" | "down", now: Millis, reason = ""): void {
     if (this.#judging.has(node)) return;
     const { state } = this.#context.replica;
     const claims = liveness === "ready" ? this.#sessions.claims(node, state.tasksOfNode(node)) : [];
-    const command: Command = { kind: "node-liveness", node, liveness, claims };
+    const command: Command = { kind: "node-liveness", node, liveness, claims, reason };
     if (this.#propose(command, null, now, { kind: "liveness", node }))
       this.#judging.set(node, liveness);
     if (liveness === "down") this.#sessions.delete(node);

@@ -1,4 +1,5 @@
 import type { RaftId } from "../../consensus/message.ts";
+import { listInWords } from "../../lib/words.ts";
 import type { Leaver, PilotReason, PilotStep } from "./pilot-survey.ts";
 
 /** A step as a sentence for operators; `nameOf` gives a node's name, also for an id that no node has any more. */
@@ -6,7 +7,7 @@ export function describeStep(step: PilotStep, nameOf: (id: RaftId) => string): s
   const { reason } = step;
   const parts = reason.leaves.map((leaver) => leaving(leaver, reason, nameOf));
   if (step.kind === "transfer") return [...parts, `${nameOf(step.to)} leads`].join("; ");
-  const names = list(reason.joins.map(nameOf));
+  const names = listInWords(reason.joins.map(nameOf));
   const isOne = reason.joins.length === 1;
   if (isOne && reason.leaves.length === 1) parts.push(`${names} takes its place`);
   else if (isOne) parts.push(`${names} becomes a ${reason.tier}`);
@@ -41,9 +42,4 @@ function leaving(
 
 function wanted({ tier, target }: PilotReason): string {
   return target === 1 ? `1 ${tier} is wanted` : `${target} ${tier}s are wanted`;
-}
-
-function list(names: readonly string[]): string {
-  const last = names.at(-1) ?? "";
-  return names.length < 2 ? last : `${names.slice(0, -1).join(", ")} and ${last}`;
 }
