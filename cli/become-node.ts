@@ -1,6 +1,12 @@
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 
+/**
+ * V8's flags for a node. Half of the new space that V8 would take: some 25 MiB less of memory for an idle node and 100 for a busy one, and 5 % fewer
+ * writes a second at most; a quarter of it would cost up to 40 %.
+ */
+export const NODE_FLAGS: readonly string[] = ["--max-semi-space-size=8"];
+
 /** The commands of `orch node` that run a node; node/main.ts reads their flags. */
 const NODE_COMMANDS: readonly string[] = ["init", "join", "start"];
 
@@ -26,7 +32,7 @@ export function becomeNode(words: readonly string[]): never {
     throw new Error("this Node has no process.execve; start orch with bin/orch");
   return execve(
     process.execPath,
-    [process.execPath, ...process.execArgv, program, ...words],
+    [process.execPath, ...NODE_FLAGS, ...process.execArgv, program, ...words],
     process.env,
   );
 }

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { NODE_FLAGS } from "../../cli/become-node.ts";
 import type { Target } from "./lane.ts";
 import type { Door, NodeArguments, NodeStatus } from "./messages.ts";
 import { type Child, freePort, type Processes, until } from "./processes.ts";
@@ -82,6 +83,7 @@ export async function startOrchApi(processes: Processes): Promise<System> {
       processes.spawn(
         process.execPath,
         [
+          ...NODE_FLAGS,
           join(import.meta.dirname, "../../node/main.ts"),
           ...words,
           ...Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]),

@@ -15,6 +15,9 @@ import { type LeaseNote, readKeeper, readNote, writeNote } from "./file.ts";
 const START_MS = 5_000;
 const LOOK_MS = 20;
 
+/** V8 starts with little memory, and stays at it: a keeper waits. */
+const KEEPER_FLAGS: readonly string[] = ["--max-semi-space-size=1"];
+
 export interface KeepingOptions {
   /** Of the node's runtime, in its data folder. */
   readonly folder: string;
@@ -110,7 +113,7 @@ export class Keeping {
   async #start(): Promise<void> {
     if (readKeeper(this.#options.folder) !== null) return;
     const program = fileURLToPath(new URL(`main${extname(import.meta.filename)}`, import.meta.url));
-    const child = spawn(process.execPath, [program, this.#options.folder], {
+    const child = spawn(process.execPath, [...KEEPER_FLAGS, program, this.#options.folder], {
       detached: true,
       stdio: "ignore",
       cwd: "/",
