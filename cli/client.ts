@@ -71,6 +71,11 @@ export class Client {
   #endpoints: readonly Endpoint[];
   #connected = false;
 
+  /** For how long a call is repeated. */
+  get timeoutMs(): number {
+    return this.#options.timeoutMs;
+  }
+
   constructor(options: ClientOptions) {
     this.#options = options;
     this.#endpoints = options.endpoints;
@@ -127,25 +132,26 @@ export class Client {
   }
 
   /**
-   * The lines of an endless answer. Ends with it; throws OrchError `unreachable` when the connection
+   * Opens an endless answer. Its lines end with it, and throw OrchError `unreachable` when the connection
    * breaks: the caller knows where to go on.
    */
-  async *lines(
+  async lines(
     path: string,
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
-  ): AsyncGenerator<string> {
-    yield* this.#lines({ method: "GET", path, headers, body: null, endless: true }, signal);
+  ): Promise<AsyncGenerator<string>> {
+    const call: Call = { method: "GET", path, headers, body: null, endless: true };
+    return this.#lines(await this.#send(call), signal);
   }
 
   /** The lines of a backup, which the node makes as they are read. Fails as `lines` does. */
-  backup(signal: AbortSignal): AsyncGenerator<string> {
+  async backup(signal: AbortSignal): Promise<AsyncGenerator<string>> {
     const path = "/v1/cluster/backup";
-    return this.#lines({ method: "POST", path, headers: {}, body: null, endless: false }, signal);
+    const call: Call = { method: "POST", path, headers: {}, body: null, endless: false };
+    return this.#lines(await this.#send(call), signal);
   }
 
-  async *#lines(call: Call, signal: AbortSignal): AsyncGenerator<string> {
-    const response = await this.#send(call);
+  async *#lines(response: Dispatcher.ResponseData, signal: AbortSignal): AsyncGenerator<string> {
     const stop = (): void => {
       response.body.destroy();
     };

@@ -75,6 +75,7 @@ export function jobView(
         name: "web",
         type: "service",
         image: null,
+        partition: "at-least-one",
         replicas: 1,
         running: 1,
         healthy: 1,

@@ -98,10 +98,11 @@ export function jobStyle(status: JobView["status"] | undefined): "red" | "yellow
 
 export function printServices(job: JobView): void {
   printTable(
-    ["SERVICE", "RUNNING", "IMAGE", "MESSAGE"],
+    ["SERVICE", "RUNNING", "PARTITION", "IMAGE", "MESSAGE"],
     job.services.map((service) => [
       service.name,
       `${service.running}/${service.desired}`,
+      service.partition,
       service.image ?? "-",
       service.message,
     ]),

@@ -53,7 +53,8 @@ async function* upTo(
   };
   let timer = setTimeout(end, FIRST_QUIET_MS);
   try {
-    for await (const sent of parseEventStream(client.lines(eventsPath(flags), {}, abort.signal))) {
+    const lines = await client.lines(eventsPath(flags), {}, abort.signal);
+    for await (const sent of parseEventStream(lines)) {
       const event = eventOf(sent);
       if (event.index > last) return;
       yield event;
@@ -76,7 +77,8 @@ async function* resumed(
   for (let broken = 0; ;) {
     const headers: Record<string, string> = lastId === null ? {} : { "last-event-id": lastId };
     try {
-      for await (const sent of parseEventStream(client.lines(eventsPath(flags), headers, signal))) {
+      const lines = await client.lines(eventsPath(flags), headers, signal);
+      for await (const sent of parseEventStream(lines)) {
         const event = eventOf(sent);
         lastId = sent.id;
         broken = 0;

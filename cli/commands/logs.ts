@@ -133,6 +133,7 @@ async function* taskLines(
   signal: AbortSignal,
 ): AsyncGenerator<TaskLine, void> {
   const resume = new ResumePoint();
+  let failingSinceMs: number | null = null;
   for (let broken = 0; ;) {
     const query = new URLSearchParams();
     if (selection.follow) query.set("follow", "true");
@@ -140,12 +141,11 @@ async function* taskLines(
     if (since !== null) query.set("since", since);
     if (selection.tail !== null && resume.since === null) query.set("tail", selection.tail);
     resume.restart();
+    failingSinceMs ??= performance.now();
     try {
-      for await (const text of client.lines(
-        `${pathOf("tasks", task.id, "/logs")}?${query}`,
-        {},
-        signal,
-      )) {
+      const lines = await client.lines(`${pathOf("tasks", task.id, "/logs")}?${query}`, {}, signal);
+      failingSinceMs = null;
+      for await (const text of lines) {
         if (text === "") continue;
         const line = parseAnswer<LogLineView | { readonly fault: Fault }>(text);
         if ("fault" in line) throw new OrchError(line.fault);
@@ -156,7 +156,10 @@ async function* taskLines(
     } catch (error) {
       broken += 1;
       const passing = error instanceof OrchError && error.fault.code === "unreachable";
-      if (!passing || broken > MAX_BROKEN_IN_A_ROW) throw error;
+      // What could not be opened was tried for that long already.
+      const isTimeUp =
+        failingSinceMs !== null && performance.now() - failingSinceMs >= client.timeoutMs;
+      if (!passing || isTimeUp || broken > MAX_BROKEN_IN_A_ROW) throw error;
       await delay(200 * broken, undefined, { signal }).catch(() => undefined);
     }
   }

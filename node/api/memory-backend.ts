@@ -408,10 +408,11 @@ function jobView(spec: JobSpec, version: number): JobView {
     name: spec.name,
     version,
     status: "running",
-    services: spec.services.map(({ name, image, replicas }) => ({
+    services: spec.services.map(({ name, image, partition, replicas }) => ({
       name,
       type: "service",
       image,
+      partition,
       replicas,
       running: replicas,
       healthy: 0,

@@ -105,11 +105,16 @@ export const serviceSchema: z.ZodType<ServiceView> = z.object({
   name: z.string(),
   type: z.literal("service"),
   image: z.string().nullable(),
+  partition: z
+    .enum(["at-least-one", "at-most-one"])
+    .describe("What becomes of a task whose node cannot be heard"),
   replicas: count,
   running: count,
   healthy: count,
   desired: count.describe("How many should run now: 0 once stopped"),
-  message: z.string().describe("Why it is not all running; empty when it is"),
+  message: z
+    .string()
+    .describe("Why it is not all running, and what of it may run unseen; else empty"),
 });
 
 export const jobSchema: z.ZodType<JobView> = z.object({

@@ -212,13 +212,13 @@ export function readChoice<T extends string>(
   choices: readonly T[],
   others: (text: string) => { readonly message: string; readonly hint: string } | null = () => null,
 ): T | null {
-  const text = readText(reading, field);
-  if (text === null) return null;
+  const { tree } = field;
+  const known = `Known: ${choices.join(", ")}.`;
+  if (tree.kind !== "scalar" || typeof tree.value !== "string")
+    return refuse(reading, field, `must be text, not ${describeTree(tree)}`, known);
+  const text = tree.value;
   const choice = choices.find((candidate) => candidate === text);
   if (choice !== undefined) return choice;
-  const reason = others(text) ?? {
-    message: `must not be ${quote(text)}`,
-    hint: `Known: ${choices.join(", ")}.`,
-  };
+  const reason = others(text) ?? { message: `must not be ${quote(text)}`, hint: known };
   return refuse(reading, field, reason.message, reason.hint);
 }

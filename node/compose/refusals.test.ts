@@ -380,6 +380,17 @@ test("a mistyped key is answered with the one that is meant", () => {
   ]);
 });
 
+test.each(["3", "[at-most-one]", "''", "never", "~"])(
+  "a partition of %s is answered with those there are",
+  (value) => {
+    const outcome = parseText(webFile(`image: a\nx-orch: {partition: ${value}}`));
+    if (outcome.kind === "parsed") throw new Error("must be refused");
+    expect(outcome.problems.map(({ path, hint }) => ({ path, hint }))).toEqual([
+      { path: "services.web.x-orch.partition", hint: "Known: at-least-one, at-most-one." },
+    ]);
+  },
+);
+
 test("every problem of a file is found, in the file's order", () => {
   const file = webFile("build: .\nports: [0]\ndeploy: {replicas: x}", "networks: {}");
   expect(problemsOf(file).map((line) => line.split(" ")[0])).toEqual([

@@ -1,3 +1,4 @@
+import { listInWords } from "../../lib/words.ts";
 import type { ClusterState, Job } from "../../state/cluster.ts";
 import type { ServiceSpec } from "../../state/spec.ts";
 import type { Task } from "../../state/task.ts";
@@ -18,6 +19,8 @@ interface Tally {
   troubled: number;
   /** Still there though the service wants them no more. */
   stopping: number;
+  /** Lost with a node that is not back: nobody can see whether they run on. Each as words. */
+  unseen: string[];
   /** The first slot that is not as it should be, and why. */
   trouble: string;
 }
@@ -31,7 +34,7 @@ export function jobView(state: ClusterState, job: Job): JobView {
   const services: ServiceView[] = [];
   for (const service of job.spec.services) {
     const desired = stopped.has(service.name) ? 0 : service.replicas;
-    const tally = tallyOf(service, slots.get(service.name) ?? NO_SLOTS, desired);
+    const tally = tallyOf(state, service, slots.get(service.name) ?? NO_SLOTS, desired);
     services.push(serviceView(service, tally, desired, stopped.has(service.name)));
     total.desired += desired;
     total.healthy += tally.healthy;
@@ -67,7 +70,7 @@ function statusOf(total: {
   return total.healthy + total.failed + total.troubled > 0 ? "degraded" : "pending";
 }
 
-function tallyOf(service: ServiceSpec, slots: Slots, desired: number): Tally {
+function tallyOf(state: ClusterState, service: ServiceSpec, slots: Slots, desired: number): Tally {
   const tally: Tally = {
     running: 0,
     healthy: 0,
@@ -76,6 +79,7 @@ function tallyOf(service: ServiceSpec, slots: Slots, desired: number): Tally {
     starting: 0,
     troubled: 0,
     stopping: 0,
+    unseen: [],
     trouble: "",
   };
   for (let slot = 1; slot <= desired; slot++) {
@@ -92,9 +96,21 @@ function tallyOf(service: ServiceSpec, slots: Slots, desired: number): Tally {
     }
   }
   for (const [slot, tasks] of slots) {
-    if (slot > desired) tally.stopping += tasks.filter((task) => !isTerminal(task.state)).length;
+    if (slot <= desired) continue;
+    tally.stopping += tasks.filter((task) => !isTerminal(task.state)).length;
+    // What has a lease ends with it, whoever sees it.
+    if (service.partition === "at-most-one") continue;
+    tally.unseen.push(...tasks.flatMap((task) => unseenOn(state, task) ?? []));
   }
   return tally;
+}
+
+/** Where a task may run on unseen, as words; null: it is over, or its node has been back since. */
+function unseenOn(state: ClusterState, task: Task): string | null {
+  if (task.state !== "lost" || task.node === null) return null;
+  const node = state.nodes.get(task.node);
+  const isSince = node?.liveness === "down" && node.livenessAtMs <= (task.finishedAtMs ?? 0);
+  return isSince ? `${task.id} on ${node.name}` : null;
 }
 
 function cameToNothing(task: Task): boolean {
@@ -124,12 +140,25 @@ function serviceView(
     name: service.name,
     type: service.type,
     image: service.image,
+    partition: service.partition,
     replicas: service.replicas,
     running: tally.running,
     healthy: tally.healthy,
     desired,
-    message: messageOf(tally, desired, stopped),
+    message: [messageOf(tally, desired, stopped), unseenText(tally.unseen)]
+      .filter((text) => text !== "")
+      .join("; "),
   };
+}
+
+const UNSEEN_NAMED = 3;
+
+function unseenText(unseen: readonly string[]): string {
+  if (unseen.length === 0) return "";
+  const named = unseen.slice(0, UNSEEN_NAMED);
+  const more = unseen.length - named.length;
+  const who = listInWords(more === 0 ? named : [...named, `${more} more`]);
+  return `may still run where the node is down: ${who}`;
 }
 
 function messageOf(tally: Tally, desired: number, stopped: boolean): string {

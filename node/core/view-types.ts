@@ -66,12 +66,13 @@ export interface ServiceView {
   readonly name: string;
   readonly type: "service";
   readonly image: string | null;
+  readonly partition: "at-least-one" | "at-most-one";
   readonly replicas: number;
   readonly running: number;
   readonly healthy: number;
   /** What should run now: 0 once stopped. */
   readonly desired: number;
-  /** Why it is not all running, in a sentence; empty when it is. */
+  /** Why it is not all running, and what of it may run unseen, in a sentence; else empty. */
   readonly message: string;
 }
 

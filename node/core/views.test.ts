@@ -347,6 +347,35 @@ describe("a job", () => {
     expect(ask(cluster, { kind: "job", job: "jj" })).toMatchObject({ code: "not-found" });
   });
 
+  it("that is stopped says what was lost with a node that is down, until the node is back", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    cluster.put("j", serviceSpec("s"));
+    cluster.settle();
+    const lost = cluster.task("j", "s", 1);
+    cluster.admit("b");
+    cluster.liveness("a", "down");
+    cluster.settle();
+    expect(serviceOf(cluster, "j")?.message).toBe("");
+    cluster.apply({ kind: "job-stop", job: "j", service: null });
+    cluster.settle();
+    expect(serviceOf(cluster, "j")?.message).toBe(
+      `stopped; may still run where the node is down: ${lost.id} on a`,
+    );
+    cluster.liveness("a", "ready");
+    expect(serviceOf(cluster, "j")?.message).toBe("stopped");
+  });
+
+  it("that never runs twice has nothing that runs on unseen", () => {
+    const cluster = new TestCluster();
+    cluster.admit("a");
+    cluster.put("j", serviceSpec("s", { partition: "at-most-one" }));
+    cluster.settle();
+    cluster.liveness("a", "down");
+    cluster.apply({ kind: "job-stop", job: "j", service: null });
+    expect(serviceOf(cluster, "j")).toMatchObject({ message: "stopped", partition: "at-most-one" });
+  });
+
   it("lists are by name", () => {
     expect(ask(busy(), { kind: "jobs" })).toMatchObject([{ name: "api" }, { name: "web" }]);
   });

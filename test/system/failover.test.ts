@@ -76,6 +76,17 @@ test("the manager is killed: others take over, lost tasks run elsewhere, and not
   expect(busy.processes("shop")).toHaveLength(8);
   const seen = await survivor.get<NodeView>(`/v1/nodes/${killed.id}`);
   expect(seen.status).toBe("down");
+  const events = await survivor.orch("events");
+  expect(events.stdout).toMatch(new RegExp(`${killed.name} is down: .*; missed by n`));
+  const lost = present(
+    before.find(({ node }) => node === killed.id),
+    "tasks were lost",
+  );
+  const unread = await survivor.orch("logs", lost.id);
+  expect(unread).toMatchObject({ code: 1, stdout: "" });
+  expect(unread.stderr).toContain(
+    `node ${killed.name} is down, and the output of ${lost.id} is there`,
+  );
 
   await killed.restart();
   await busy.settled("shop", 6);
