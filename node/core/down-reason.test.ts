@@ -8,7 +8,7 @@ const NOTHING: Evidence = {
   session: null,
   expectedAtMs: null,
   lostAtMs: null,
-  missedHere: false,
+  sureSinceMs: null,
   observers: 8,
   alerts: [],
 };

@@ -57,7 +57,7 @@ export interface ManagerContext {
   readonly replica: Replica;
   readonly settings: ManagerSettings;
   /** Who misses whom: known from before this node managed. */
-  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "alertOf" | "isHidden" | "rttMs">;
+  readonly watch: Pick<Watch, "lost" | "of" | "missing" | "sureSinceMs" | "isHidden" | "rttMs">;
   readonly unseenSince: UnseenSince;
   readonly gossipedUsage: (node: NodeId) => { readonly usage: Usage; readonly atMs: Millis } | null;
   readonly send: (to: NodeId, message: NodeMessage) => void;
@@ -439,8 +439,7 @@ export class Manager {
     const isThere = (observer: NodeId): boolean => nodes.get(observer)?.liveness === "ready";
     for (const { id, liveness } of nodes.values()) {
       if (liveness === "down" || id === self || this.#judging.has(id)) continue;
-      const missedHere = watch.alertOf(id) !== null;
-      const own = { ...this.#sessions.evidence(id), missedHere };
+      const own = { ...this.#sessions.evidence(id), sureSinceMs: watch.sureSinceMs(id, now) };
       if (now < soonestDownAtMs(own)) continue;
       const lostAtMs = watch.lost.get(id) ?? null;
       const evidence = { ...own, lostAtMs, ...watch.of(id, isThere, now) };

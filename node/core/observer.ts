@@ -31,7 +31,11 @@ interface Subject {
   help: Help | null;
   /** Somebody else heard it at this time, though this node does not. */
   vouchedAtMs: Millis | null;
-  alert: { readonly how: Alert["how"]; readonly sinceMs: Millis } | null;
+  alert: {
+    readonly how: Alert["how"];
+    readonly sinceMs: Millis;
+    readonly raisedAtMs: Millis;
+  } | null;
 }
 
 interface Help {
@@ -63,7 +67,8 @@ const SMOOTHING = 8;
 
 /**
  * A node as an observer: asks its subjects whether they are there, has others look for those it misses, and tells the
- * holders of the log whom nobody finds. It doubts itself first: after a standstill of its own, and when it misses everyone.
+ * holders of the log whom nobody finds. It doubts itself first: after a standstill of its own, and while it hears no manager and misses most of
+ * its subjects, and for as long after that as links may take to come back one by one.
  */
 export class Observer {
   readonly #context: ObserverContext;
@@ -77,7 +82,7 @@ export class Observer {
   #lastTickMs: Millis;
   /** When anybody was heard last. */
   #heardAtMs: Millis;
-  /** Until then nothing is concluded from silence: this process stood still. */
+  /** Until then nothing is concluded from silence: this process stood still, or it was cut off from most. */
   #doubtUntilMs: Millis = 0;
   #changedAtMs: Millis = 0;
   #toldAtMs: Millis = 0;
@@ -108,7 +113,14 @@ export class Observer {
   /** That it misses that node, and so do those that it asked; null: it does not, or does not watch it. */
   alertOf(node: NodeId): Sighting | null {
     const alert = this.#subjects.get(node)?.alert ?? null;
-    return alert === null ? null : { observer: this.#context.self, ...alert };
+    return alert === null
+      ? null
+      : { observer: this.#context.self, how: alert.how, sinceMs: alert.sinceMs };
+  }
+
+  /** Since when it has been sure that it and those that it asked miss that node; null: it is not, or has reason to doubt itself. */
+  sureSinceMs(node: NodeId, now: Millis): Millis | null {
+    return now < this.#doubtUntilMs ? null : (this.#subjects.get(node)?.alert?.raisedAtMs ?? null);
   }
 
   /** Watches these from now on, and nobody else. `members`: all that there are. */
@@ -200,6 +212,7 @@ export class Observer {
     if (gapMs > STALL_MS) this.#forgive(gapMs, now);
     for (const [id, subject] of this.#subjects) this.#probe(id, subject, now);
     const isAlone = this.#isAlone(hasManager, now);
+    if (isAlone) this.#doubtUntilMs = now + PROBE_SILENT_MS;
     for (const [id, subject] of this.#subjects) {
       if (isAlone) this.#takeBack(subject);
       else this.#judge(id, subject, now);
@@ -208,11 +221,17 @@ export class Observer {
     this.#tell(now);
   }
 
-  /** Whether it misses everybody, more than one, and nothing speaks against its own being cut off. */
+  /**
+   * Whether its own link, or that of all, is what failed: it hears no manager and misses most of its subjects, more than one, or it
+   * misses everybody, and nothing speaks against its own being cut off.
+   */
   #isAlone(hasManager: boolean, now: Millis): boolean {
     const subjects = [...this.#subjects];
     if (subjects.length < 2) return false;
-    if (!hasManager) return subjects.every(([id, subject]) => this.#misses(id, subject, now));
+    if (!hasManager) {
+      const missed = subjects.filter(([id, subject]) => this.#misses(id, subject, now));
+      return 2 * missed.length > subjects.length;
+    }
     // Its session still stands for a while when it hears nobody. Whom it hears it heard within the same second last.
     if (now - this.#heardAtMs < PROBE_SILENT_MS - PROBE_MS) return false;
     return subjects.every(([, subject]) => isSilent(subject, now));
@@ -276,8 +295,8 @@ export class Observer {
     const brokeAtMs = this.#brokeAtMs(id, subject);
     subject.alert =
       brokeAtMs === null
-        ? { how: "silent", sinceMs: subject.heardAtMs }
-        : { how: "reset", sinceMs: brokeAtMs };
+        ? { how: "silent", sinceMs: subject.heardAtMs, raisedAtMs: now }
+        : { how: "reset", sinceMs: brokeAtMs, raisedAtMs: now };
     this.#changed = true;
   }
 

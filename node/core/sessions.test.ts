@@ -26,7 +26,7 @@ function sessions(): SessionTable {
 /** With one of its observers missing it. */
 function downAt(table: SessionTable, node: NodeId, lostAtMs: number | null): number {
   const alerts = [{ sinceMs: START }];
-  return downAtMs({ ...table.evidence(node), lostAtMs, missedHere: false, observers: 3, alerts });
+  return downAtMs({ ...table.evidence(node), lostAtMs, sureSinceMs: null, observers: 3, alerts });
 }
 
 describe("when a node is taken for down", () => {

@@ -15,7 +15,7 @@ const NOTHING: Evidence = {
   session: null,
   expectedAtMs: null,
   lostAtMs: null,
-  missedHere: false,
+  sureSinceMs: null,
   observers: 8,
   alerts: [],
 };
@@ -66,18 +66,25 @@ describe("a node that a new manager has no session of", () => {
     expect(at).toBe(100_000 + SESSION_BROKEN_MS / 2);
   });
 
-  it("is down at once when the manager is one of those who have missed it for long", () => {
-    const missed = { ...NOTHING, missedHere: true };
-    expect(downAtMs({ ...missed, alerts: alerts(3) })).toBe(100_000);
-    expect(downAtMs({ ...missed, lostAtMs: 90_000, alerts: alerts(3) })).toBe(100_000);
-  });
+  it.each([
+    { sureSinceMs: 90_000, waits: 0 },
+    { sureSinceMs: 99_900, waits: SESSION_BROKEN_MS / 2 - 100 },
+    { sureSinceMs: 100_100, waits: SESSION_BROKEN_MS / 2 },
+  ])(
+    "is down $waits ms after its election when it has been sure itself since $sureSinceMs",
+    ({ sureSinceMs, waits }) => {
+      const missed = { ...NOTHING, sureSinceMs };
+      expect(downAtMs({ ...missed, alerts: alerts(3) })).toBe(100_000 + waits);
+      expect(downAtMs({ ...missed, lostAtMs: 90_000, alerts: alerts(3) })).toBe(100_000 + waits);
+    },
+  );
 
   it("is not down at once by the manager's word alone", () => {
-    const missed = { ...NOTHING, missedHere: true };
+    const missed = { ...NOTHING, sureSinceMs: 90_000 };
     expect(downAtMs({ ...missed, alerts: alerts(1) })).toBe(100_000 + SESSION_GRACE_MS);
-    expect(downAtMs({ ...missed, lostAtMs: 90_000, alerts: alerts(1) })).toBe(
-      100_000 + SESSION_BROKEN_MS / 2,
-    );
+    const few = { ...missed, observers: 1, alerts: alerts(1) };
+    expect(downAtMs(few)).toBe(100_000 + SESSION_BROKEN_MS / 2);
+    expect(downAtMs({ ...few, lostAtMs: 90_000 })).toBe(100_000 + SESSION_BROKEN_MS / 2);
   });
 
   it("no sooner than a restart takes after it was missed first", () => {
@@ -106,7 +113,7 @@ describe("the soonest that a node may be down", () => {
     session: fc.option(fc.record({ lastHeardMs: atMs, brokenAtMs: fc.option(atMs) })),
     expectedAtMs: fc.option(atMs),
     lostAtMs: fc.option(atMs),
-    missedHere: fc.boolean(),
+    sureSinceMs: fc.option(atMs),
     observers: fc.integer({ min: 0, max: 8 }),
     alerts: fc.array(fc.record({ sinceMs: atMs }), { maxLength: 8 }),
   });

@@ -21,8 +21,8 @@ export interface Evidence {
   readonly expectedAtMs: Millis | null;
   /** Its stream to this node broke then, as far as known from before it managed. */
   readonly lostAtMs: Millis | null;
-  /** The manager is one of its observers, and misses it itself. */
-  readonly missedHere: boolean;
+  /** The manager is one of its observers, and has been sure since then that it misses it; null: it is not. */
+  readonly sureSinceMs: Millis | null;
   /** Observers that are there themselves. */
   readonly observers: number;
   /** Those of them that miss it. */
@@ -47,7 +47,9 @@ export function downAtMs(evidence: Evidence): Millis {
   if (session !== null) return session.lastHeardMs + SILENT_MS[agreed];
   if (expectedAtMs !== null) return expectedAtMs + SESSION_GRACE_MS;
   if (agreed === "nobody") return managesSinceMs + SESSION_ALONE_MS;
-  const soonest = agreed === "enough" ? soonestDownAtMs(evidence) : managesSinceMs + OPENED_MS;
+  // Others have to agree: of few observers one may be enough, and that be the manager.
+  const isAgreed = agreed === "enough" && evidence.alerts.length > 1;
+  const soonest = isAgreed ? soonestDownAtMs(evidence) : managesSinceMs + OPENED_MS;
   if (lostAtMs !== null) return Math.max(lostAtMs + SESSION_BROKEN_MS, soonest);
   if (agreed === "some") return managesSinceMs + SESSION_GRACE_MS;
   const missedSinceMs = Math.min(...evidence.alerts.map(({ sinceMs }) => sinceMs));
@@ -59,14 +61,17 @@ export function soonestDownAtMs({
   session,
   managesSinceMs,
   expectedAtMs,
-  missedHere,
-}: Pick<Evidence, "session" | "managesSinceMs" | "expectedAtMs" | "missedHere">): Millis {
+  sureSinceMs,
+}: Pick<Evidence, "session" | "managesSinceMs" | "expectedAtMs" | "sureSinceMs">): Millis {
   if (session !== null && session.brokenAtMs !== null)
     return session.brokenAtMs + SESSION_BROKEN_MS;
   if (session !== null) return session.lastHeardMs + SESSION_MISSED_MS;
   if (expectedAtMs !== null) return expectedAtMs + SESSION_GRACE_MS;
-  // Who has looked for it in vain before it managed learns nothing more by waiting for its session.
-  return missedHere ? managesSinceMs : managesSinceMs + OPENED_MS;
+  // One that this node has looked for in vain since before it managed has had some of that time already.
+  return Math.max(
+    managesSinceMs,
+    Math.min(managesSinceMs, sureSinceMs ?? managesSinceMs) + OPENED_MS,
+  );
 }
 
 type Agreement = "enough" | "some" | "nobody";

@@ -82,6 +82,10 @@ export class Watch {
     return this.#observer.alertOf(node);
   }
 
+  sureSinceMs(node: NodeId, now: Millis): Millis | null {
+    return this.#observer.sureSinceMs(node, now);
+  }
+
   peerUp(peer: NodeId, now: Millis): void {
     this.#connected.add(peer);
     // It may be another process, which has yet to hear of it.
