@@ -145,10 +145,10 @@ export class Client {
   }
 
   /** The lines of a backup, which the node makes as they are read. Fails as `lines` does. */
-  async backup(signal: AbortSignal): Promise<AsyncGenerator<string>> {
+  async *backup(signal: AbortSignal): AsyncGenerator<string> {
     const path = "/v1/cluster/backup";
     const call: Call = { method: "POST", path, headers: {}, body: null, endless: false };
-    return this.#lines(await this.#send(call), signal);
+    yield* this.#lines(await this.#send(call), signal);
   }
 
   async *#lines(response: Dispatcher.ResponseData, signal: AbortSignal): AsyncGenerator<string> {
@@ -243,6 +243,8 @@ export class Client {
       });
       if (response.statusCode < 300) return { kind: "answered", response };
       const refusal = parseFault(response.statusCode, await response.body.text(), endpoint);
+      // Where a node is down, whoever is asked says so, for as long as it is.
+      if (refusal.details["isDown"] === true) return { kind: "refused", fault: refusal };
       if (![429, 503, 504].includes(response.statusCode))
         return { kind: "refused", fault: refusal };
       const retryAfterMs = Number(response.headers["retry-after"] ?? 0) * 1_000;

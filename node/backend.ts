@@ -3,7 +3,7 @@ import { ERRORS, fault, OrchError } from "../lib/errors.ts";
 import type { LogLine } from "../runtime/engine.ts";
 import { type NodeId, nodeId, taskId } from "../state/ids.ts";
 import type { Backend, TaskLogOptions } from "./api/backend.ts";
-import { eventSchema } from "./api/schemas.ts";
+import { eventSchema, nodeSchema } from "./api/schemas.ts";
 import { backupText } from "./backup.ts";
 import type { Request, Response } from "./core/request.ts";
 import type { EventView, LocalView, TaskView } from "./core/view-types.ts";
@@ -31,6 +31,8 @@ type BulkRequest =
 
 /** A stream that broke is asked for again after this long. */
 const RETRY_MS = 500;
+/** What a manager knows it says within a round trip or two; without one the node is dialled. */
+const GONE_READ_MS = 2_000;
 const RELAY_FAULTS: ReadonlySet<string> = new Set(["unreachable", "overloaded"]);
 /** A backup that could not begin is asked for again after this long. */
 const BACKUP_RETRY_MS = 100;
@@ -97,7 +99,7 @@ export class NodeBackend implements Backend {
 
   /**
    * A node that this one is not connected with, as most are not in a large cluster, and two behind NAT never, is asked through
-   * one that holds the log: those are connected with everyone. Last of all it is dialled.
+   * one that holds the log: those are connected with everyone. Last of all it is dialled, unless the cluster knows that to be in vain.
    */
   async *#remoteLogs(
     node: NodeId,
@@ -120,7 +122,24 @@ export class NodeBackend implements Backend {
         if (begun || signal.aborted || !isOfRelay) throw error;
       }
     }
+    if (!this.#network.isConnected(node)) await this.#refuseGone(node, task);
     yield* this.#bulk(node, { kind: "logs", task, options, node: null }, signal);
+  }
+
+  /** Throws not-found or unreachable where nobody reaches a node and the manager knows why. */
+  async #refuseGone(node: NodeId, task: string): Promise<void> {
+    const read: Request = { kind: "read", query: { kind: "node", node }, stale: false };
+    const response = await this.#driver.request(read, GONE_READ_MS);
+    if (response.kind === "refused" && response.fault.code === "not-found") {
+      const reason = `the node that ran ${task} is no member any more: its output is not kept`;
+      throw new OrchError(fault("not-found", reason, "", { node }));
+    }
+    if (response.kind === "refused") return;
+    const { name, status } = nodeSchema.parse(response.body);
+    if (status !== "down") return;
+    const reason = `node ${name} is down, and the output of ${task} is there`;
+    const hint = "It can be read when the node is back: `orch node ls`.";
+    throw new OrchError(fault("unreachable", reason, hint, { node, isDown: true }));
   }
 
   /** The manager has enough to do: it is asked after the others. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { present } from "../lib/assert.ts";
+import { assert, present } from "../lib/assert.ts";
 import { Prng } from "../lib/prng.ts";
 import { TICK_MS } from "./core/defaults.ts";
 import { type Machine, World } from "./testing.ts";
@@ -24,11 +24,11 @@ class Outage {
   readonly #prng: Prng;
   readonly #cut: Set<Link> = new Set();
 
-  constructor(names: string, seed: number) {
+  constructor(names: readonly string[], seed: number) {
     this.#prng = new Prng(seed);
     const { world, a } = World.founded();
     this.world = world;
-    this.machines = [a, ...[...names.slice(1)].map((name) => world.join(name, a))];
+    this.machines = [a, ...names.slice(1).map((name) => world.join(name, a))];
     // The voters are chosen and calm, and the manager may be anywhere in its rounds.
     world.pass(40_000 + TICK_MS * this.#draw(20));
     const isCut = (x: string, y: string): boolean =>
@@ -50,7 +50,7 @@ class Outage {
     this.#each("peer-lost", [...this.#cut]);
     if (dead !== null) dead.isUp = false;
     this.world.pass(10_000 + TICK_MS * this.#draw(30));
-    expect(this.machines.some(({ node }) => node.isManager)).toBe(false);
+    assert(!this.machines.some(({ node }) => node.isManager), "no group has a quorum");
     for (let passedMs = 0; passedMs <= AFTER_MS; passedMs += TICK_MS) {
       const back = [...this.#cut].filter(
         ({ ends, backAfterMs }) =>
@@ -83,13 +83,17 @@ class Outage {
   }
 }
 
-const SHAPES: readonly { readonly names: string; readonly groups: readonly string[] }[] = [
-  { names: "abc", groups: ["a", "b", "c"] },
-  { names: "abcde", groups: ["a", "b", "c", "d", "e"] },
-  { names: "abcdefg", groups: ["ab", "cd", "efg"] },
-  { names: "abcdefg", groups: ["af", "be", "cd", "g"] },
-  { names: "abcdefghi", groups: ["a", "b", "c", "d", "e", "f", "g", "h", "i"] },
-];
+const SHAPES: readonly { readonly names: readonly string[]; readonly groups: readonly string[] }[] =
+  [
+    { names: ["a", "b", "c"], groups: ["a", "b", "c"] },
+    { names: ["a", "b", "c", "d", "e"], groups: ["a", "b", "c", "d", "e"] },
+    { names: ["a", "b", "c", "d", "e", "f", "g"], groups: ["ab", "cd", "efg"] },
+    { names: ["a", "b", "c", "d", "e", "f", "g"], groups: ["af", "be", "cd", "g"] },
+    {
+      names: ["a", "b", "c", "d", "e", "f", "g", "h", "i"],
+      groups: ["a", "b", "c", "d", "e", "f", "g", "h", "i"],
+    },
+  ];
 
 test.each(SHAPES)(
   "$groups were apart, and nobody had a quorum: none is taken for down when they are together again",

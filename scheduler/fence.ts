@@ -58,6 +58,17 @@ function mayRunUntil(state: ClusterState, task: Task, unseenSince: UnseenSince):
   return state.nodes.get(task.node)?.liveness === "down" ? null : 0;
 }
 
+/**
+ * Whether a task may run on where nobody sees it, until its node is back or somebody makes sure that it does not: lost since its node went down, and without
+ * a lease, whatever its service asks for by now.
+ */
+export function runsUnseen(state: ClusterState, task: Task): boolean {
+  if (task.state !== "lost" || task.node === null) return false;
+  const node = state.nodes.get(task.node);
+  const isSince = node?.liveness === "down" && task.modifiedIndex >= node.livenessIndex;
+  return isSince && task.spec.partition === "at-least-one";
+}
+
 function isUnseen({ state }: Task): boolean {
   return state === "lost" || state === "orphaned";
 }

@@ -10,7 +10,7 @@ import { note, print, printJson } from "../output.ts";
 
 /** `orch cluster backup FILE|-` */
 export async function clusterBackup({ client, json, quiet }: Context, file: string): Promise<void> {
-  const lines = await client.backup(new AbortController().signal);
+  const lines = client.backup(new AbortController().signal);
   const backup = file === "-" ? await toStdout(lines) : await toFile(lines, file);
   const { head, state, sha256 } = backup;
   const jobs = state.jobs.size;

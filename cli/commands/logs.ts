@@ -45,7 +45,7 @@ export async function logs(context: Context, text: string, flags: LogFlags): Pro
   const { signal } = new AbortController();
   const single = tasks.length === 1;
   const streams = tasks.map((task) => {
-    const stream = taskLines(client, task, selection, signal);
+    const stream = taskLines(client, task, selection, new ResumePoint(), signal);
     return single ? stream : orNote(stream, task);
   });
   for await (const line of mergeByTime(streams)) printLine(line);
@@ -125,14 +125,17 @@ async function tasksOf(client: Client, target: Target): Promise<readonly TaskVie
 
 type TaskLine = SourceLine<TaskView>;
 
-/** A task's lines; goes on where it was when the connection breaks. Throws OrchError with the node's reason. */
+/**
+ * A task's lines; goes on where it was when the connection breaks, and with `follow` also when its node is away for a moment. Throws OrchError
+ * with the node's reason.
+ */
 async function* taskLines(
   client: Client,
   task: TaskView,
   selection: Selection,
+  resume: ResumePoint,
   signal: AbortSignal,
 ): AsyncGenerator<TaskLine, void> {
-  const resume = new ResumePoint();
   let failingSinceMs: number | null = null;
   for (let broken = 0; ;) {
     const query = new URLSearchParams();
@@ -141,26 +144,31 @@ async function* taskLines(
     if (since !== null) query.set("since", since);
     if (selection.tail !== null && resume.since === null) query.set("tail", selection.tail);
     resume.restart();
-    failingSinceMs ??= performance.now();
+    let isOpen = false;
     try {
       const lines = await client.lines(`${pathOf("tasks", task.id, "/logs")}?${query}`, {}, signal);
-      failingSinceMs = null;
+      isOpen = true;
       for await (const text of lines) {
         if (text === "") continue;
         const line = parseAnswer<LogLineView | { readonly fault: Fault }>(text);
         if ("fault" in line) throw new OrchError(line.fault);
         broken = 0;
+        failingSinceMs = null;
         if (resume.accept(line.time)) yield { source: task, ...line };
       }
       return;
     } catch (error) {
       broken += 1;
       const passing = error instanceof OrchError && error.fault.code === "unreachable";
-      // What could not be opened was tried for that long already.
-      const isTimeUp =
-        failingSinceMs !== null && performance.now() - failingSinceMs >= client.timeoutMs;
-      if (!passing || isTimeUp || broken > MAX_BROKEN_IN_A_ROW) throw error;
-      await delay(200 * broken, undefined, { signal }).catch(() => undefined);
+      failingSinceMs ??= performance.now();
+      // What could not be opened was tried for as long as the client waits.
+      const isTimeUp = selection.follow
+        ? performance.now() - failingSinceMs >= client.timeoutMs
+        : !isOpen || broken > MAX_BROKEN_IN_A_ROW;
+      if (!passing || isTimeUp) throw error;
+      await delay(Math.min(200 * broken, LOOK_EVERY_MS), undefined, { signal }).catch(
+        () => undefined,
+      );
     }
   }
 }
@@ -174,14 +182,17 @@ async function follow(
   printLine: (line: TaskLine) => void,
 ): Promise<void> {
   const abort = new AbortController();
-  const followed = new Map<string, Promise<void>>();
-  const open = new Set<string>();
-  const start = (task: TaskView, from: Selection): void => {
-    if (followed.has(task.id)) return;
-    open.add(task.id);
-    followed.set(
+  const begun = new Map<string, { readonly from: Selection; readonly resume: ResumePoint }>();
+  const open = new Map<string, Promise<void>>();
+  // A task whose output ended may go on: its node is back, and it was never over.
+  const start = (task: TaskView, selected: Selection): void => {
+    if (open.has(task.id)) return;
+    const { from, resume } = begun.get(task.id) ?? { from: selected, resume: new ResumePoint() };
+    begun.set(task.id, { from, resume });
+    const lines = orNote(taskLines(client, task, from, resume, abort.signal), task);
+    open.set(
       task.id,
-      followTask(client, task, from, abort.signal, printLine).finally(() => open.delete(task.id)),
+      printAll(lines, printLine).finally(() => open.delete(task.id)),
     );
   };
   for (const task of first) start(task, selection);
@@ -189,7 +200,7 @@ async function follow(
   try {
     for (;;) {
       if (single) {
-        await Promise.all(followed.values());
+        await Promise.all(open.values());
         return;
       }
       await delay(LOOK_EVERY_MS);
@@ -203,15 +214,11 @@ async function follow(
   }
 }
 
-async function followTask(
-  client: Client,
-  task: TaskView,
-  selection: Selection,
-  signal: AbortSignal,
+async function printAll(
+  lines: AsyncGenerator<TaskLine, void>,
   printLine: (line: TaskLine) => void,
 ): Promise<void> {
-  for await (const line of orNote(taskLines(client, task, selection, signal), task))
-    printLine(line);
+  for await (const line of lines) printLine(line);
 }
 
 const COLOURS = [

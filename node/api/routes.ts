@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { fault, faultOf, OrchError } from "../../lib/errors.ts";
 import { taskId } from "../../state/ids.ts";
 import type { TaskView } from "../core/view-types.ts";
 import type { Answer, Cluster, Done, Route } from "./call.ts";
@@ -7,7 +6,7 @@ import { json, route } from "./call.ts";
 import { CONFIG_ROUTES } from "./config-routes.ts";
 import { momentMs, QUERY } from "./input.ts";
 import { OPERATION_ROUTES } from "./operation-routes.ts";
-import { nodeSchema, taskSchema, writeSchema } from "./schemas.ts";
+import { taskSchema, writeSchema } from "./schemas.ts";
 import { jobNameSchema } from "./spec-schema.ts";
 import { eventStream, logStream } from "./streams.ts";
 import { submissionOf, submissionSchema } from "./submission.ts";
@@ -220,10 +219,9 @@ const taskRoutes: readonly Route[] = [
     headers: ["orch-timeout"],
     body: null,
     answer: { kind: "lines", shape: "LogEntry" },
-    faults: ["not-found", "conflict", "no-manager", "unreachable", "overloaded"],
+    faults: ["not-found", "no-manager", "unreachable", "overloaded"],
     run: async ({ cluster, params, query }, { backend }) => {
       const { task, headers } = await readTask(cluster, params.id);
-      await refuseUnreadable(cluster, task, backend.local().id);
       const follow = query.follow ?? false;
       const sinceMs = query.since === undefined ? null : momentMs(query.since, Date.now());
       const options = { follow, tail: query.tail ?? null, sinceMs };
@@ -248,27 +246,6 @@ async function readTask(
 ): Promise<{ readonly task: TaskView; readonly headers: Done["headers"] }> {
   const { body, headers } = await cluster.read({ kind: "task", task: id });
   return { task: taskSchema.parse(body), headers };
-}
-
-/** Throws conflict where the cluster knows already that nobody can read a task's output: to look for it would take as long as the caller waits. */
-async function refuseUnreadable(cluster: Cluster, task: TaskView, self: string): Promise<void> {
-  const { id, node, nodeName } = task;
-  if (node === null || node === self) return;
-  const found = await cluster.read({ kind: "node", node }).catch((error: unknown) => {
-    if (faultOf(error).code !== "not-found") throw error;
-    const message = `the node that ran ${id} is no member any more: its output is not kept`;
-    throw new OrchError(fault("not-found", message, "", { node }), error);
-  });
-  const { status } = nodeSchema.parse(found.body);
-  if (status !== "down") return;
-  throw new OrchError(
-    fault(
-      "conflict",
-      `node ${nodeName ?? node} is down, and the output of ${id} is there`,
-      "It can be read when the node is back: `orch node ls`.",
-      { node, status },
-    ),
-  );
 }
 
 const clusterRoutes: readonly Route[] = [

@@ -114,7 +114,9 @@ export const serviceSchema: z.ZodType<ServiceView> = z.object({
   desired: count.describe("How many should run now: 0 once stopped"),
   message: z
     .string()
-    .describe("Why it is not all running, and what of it may run unseen; else empty"),
+    .describe(
+      "Why it is not all running, and what was lost with a node that is down and may run there; else empty",
+    ),
 });
 
 export const jobSchema: z.ZodType<JobView> = z.object({

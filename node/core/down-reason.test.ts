@@ -51,6 +51,12 @@ it.each<[string, Partial<Evidence>, string[], string]>([
     "it has not come to this manager, who has been one for 8.0 s; missed by no other (0 of 8 that watch it)",
   ],
   [
+    "one that a new manager lost before it was one",
+    { lostAtMs: NOW - 2_000, observers: 0 },
+    [],
+    "it has not come to this manager, who has been one for 0.8 s, and its connection here broke 2.0 s ago; no node that is up watches it",
+  ],
+  [
     "a newcomer that did not start",
     { expectedAtMs: NOW - 4_000, observers: 0 },
     [],

@@ -10,7 +10,7 @@ export function describeDown(evidence: Evidence, missing: readonly string[], now
 }
 
 function bySession(evidence: Evidence, now: Millis): string {
-  const { session, expectedAtMs, managesSinceMs, alerts } = evidence;
+  const { session, expectedAtMs, managesSinceMs, lostAtMs, alerts } = evidence;
   if (session !== null && session.brokenAtMs !== null) {
     return `its connection to the manager broke ${seconds(now - session.brokenAtMs)} ago`;
   }
@@ -21,6 +21,9 @@ function bySession(evidence: Evidence, now: Millis): string {
     return `it was let in ${seconds(now - expectedAtMs)} ago and has not started`;
   }
   const absent = `it has not come to this manager, who has been one for ${seconds(now - managesSinceMs)}`;
+  if (lostAtMs !== null) {
+    return `${absent}, and its connection here broke ${seconds(now - lostAtMs)} ago`;
+  }
   if (alerts.length === 0) return absent;
   const missedSinceMs = Math.min(...alerts.map(({ sinceMs }) => sinceMs));
   return `${absent}, and has been missed for ${seconds(now - missedSinceMs)}`;

@@ -1,4 +1,5 @@
 import { listInWords } from "../../lib/words.ts";
+import { runsUnseen } from "../../scheduler/fence.ts";
 import type { ClusterState, Job } from "../../state/cluster.ts";
 import type { ServiceSpec } from "../../state/spec.ts";
 import type { Task } from "../../state/task.ts";
@@ -19,8 +20,8 @@ interface Tally {
   troubled: number;
   /** Still there though the service wants them no more. */
   stopping: number;
-  /** Lost with a node that is not back: nobody can see whether they run on. Each as words. */
-  unseen: string[];
+  /** Lost with a node that is not back, and without a lease: nobody can see whether they run on. */
+  unseen: Task[];
   /** The first slot that is not as it should be, and why. */
   trouble: string;
 }
@@ -35,7 +36,7 @@ export function jobView(state: ClusterState, job: Job): JobView {
   for (const service of job.spec.services) {
     const desired = stopped.has(service.name) ? 0 : service.replicas;
     const tally = tallyOf(state, service, slots.get(service.name) ?? NO_SLOTS, desired);
-    services.push(serviceView(service, tally, desired, stopped.has(service.name)));
+    services.push(serviceView(state, service, tally, desired, stopped.has(service.name)));
     total.desired += desired;
     total.healthy += tally.healthy;
     total.complete += tally.complete;
@@ -96,21 +97,10 @@ function tallyOf(state: ClusterState, service: ServiceSpec, slots: Slots, desire
     }
   }
   for (const [slot, tasks] of slots) {
-    if (slot <= desired) continue;
-    tally.stopping += tasks.filter((task) => !isTerminal(task.state)).length;
-    // What has a lease ends with it, whoever sees it.
-    if (service.partition === "at-most-one") continue;
-    tally.unseen.push(...tasks.flatMap((task) => unseenOn(state, task) ?? []));
+    tally.unseen.push(...tasks.filter((task) => runsUnseen(state, task)));
+    if (slot > desired) tally.stopping += tasks.filter((task) => !isTerminal(task.state)).length;
   }
   return tally;
-}
-
-/** Where a task may run on unseen, as words; null: it is over, or its node has been back since. */
-function unseenOn(state: ClusterState, task: Task): string | null {
-  if (task.state !== "lost" || task.node === null) return null;
-  const node = state.nodes.get(task.node);
-  const isSince = node?.liveness === "down" && node.livenessAtMs <= (task.finishedAtMs ?? 0);
-  return isSince ? `${task.id} on ${node.name}` : null;
 }
 
 function cameToNothing(task: Task): boolean {
@@ -131,6 +121,7 @@ function troubleOf(slot: number, task: Task | undefined): string {
 }
 
 function serviceView(
+  state: ClusterState,
   service: ServiceSpec,
   tally: Tally,
   desired: number,
@@ -145,7 +136,7 @@ function serviceView(
     running: tally.running,
     healthy: tally.healthy,
     desired,
-    message: [messageOf(tally, desired, stopped), unseenText(tally.unseen)]
+    message: [messageOf(tally, desired, stopped), unseenText(state, tally.unseen)]
       .filter((text) => text !== "")
       .join("; "),
   };
@@ -153,9 +144,11 @@ function serviceView(
 
 const UNSEEN_NAMED = 3;
 
-function unseenText(unseen: readonly string[]): string {
+function unseenText(state: ClusterState, unseen: readonly Task[]): string {
   if (unseen.length === 0) return "";
-  const named = unseen.slice(0, UNSEEN_NAMED);
+  const named = unseen
+    .slice(0, UNSEEN_NAMED)
+    .map(({ id, node }) => `${id} on ${(node && state.nodes.get(node)?.name) ?? "?"}`);
   const more = unseen.length - named.length;
   const who = listInWords(more === 0 ? named : [...named, `${more} more`]);
   return `may still run where the node is down: ${who}`;

@@ -72,7 +72,7 @@ export interface ServiceView {
   readonly healthy: number;
   /** What should run now: 0 once stopped. */
   readonly desired: number;
-  /** Why it is not all running, and what of it may run unseen, in a sentence; else empty. */
+  /** Why it is not all running, and what was lost with a node that is down and may run there, in a sentence; else empty. */
   readonly message: string;
 }
 

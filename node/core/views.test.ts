@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Partition } from "../../state/spec.ts";
 import type { Task } from "../../state/task.ts";
 import { BRAKE_PERCENT, idOf, serviceSpec, TestCluster } from "../../test/fixtures/cluster.ts";
 import { isoTime } from "./iso-time.ts";
@@ -248,6 +249,16 @@ function report(
   cluster.report(cluster.task("j", "s", slot), state, changes);
 }
 
+/** A task of job `j` that ran on `a`, which is down. */
+function lostOne(partition: Partition): TestCluster {
+  const cluster = new TestCluster();
+  cluster.admit("a");
+  cluster.put("j", serviceSpec("s", { partition }));
+  cluster.settle();
+  cluster.liveness("a", "down");
+  return cluster;
+}
+
 /** Two tasks of job `j`, assigned. */
 function placed(): TestCluster {
   const cluster = new TestCluster();
@@ -347,33 +358,32 @@ describe("a job", () => {
     expect(ask(cluster, { kind: "job", job: "jj" })).toMatchObject({ code: "not-found" });
   });
 
-  it("that is stopped says what was lost with a node that is down, until the node is back", () => {
-    const cluster = new TestCluster();
-    cluster.admit("a");
-    cluster.put("j", serviceSpec("s"));
-    cluster.settle();
-    const lost = cluster.task("j", "s", 1);
+  it("says what was lost with a node that is down and may run on there, until the node is back", () => {
+    const cluster = lostOne("at-least-one");
+    const { id } = cluster.task("j", "s", 1);
     cluster.admit("b");
-    cluster.liveness("a", "down");
     cluster.settle();
-    expect(serviceOf(cluster, "j")?.message).toBe("");
+    const unseen = `may still run where the node is down: ${id} on a`;
+    expect(serviceOf(cluster, "j")).toMatchObject({ running: 1, message: unseen });
     cluster.apply({ kind: "job-stop", job: "j", service: null });
     cluster.settle();
-    expect(serviceOf(cluster, "j")?.message).toBe(
-      `stopped; may still run where the node is down: ${lost.id} on a`,
-    );
+    expect(serviceOf(cluster, "j")?.message).toBe(`stopped; ${unseen}`);
     cluster.liveness("a", "ready");
+    expect(serviceOf(cluster, "j")?.message).toBe("stopped");
+    cluster.liveness("a", "down");
     expect(serviceOf(cluster, "j")?.message).toBe("stopped");
   });
 
-  it("that never runs twice has nothing that runs on unseen", () => {
-    const cluster = new TestCluster();
-    cluster.admit("a");
-    cluster.put("j", serviceSpec("s", { partition: "at-most-one" }));
-    cluster.settle();
-    cluster.liveness("a", "down");
-    cluster.apply({ kind: "job-stop", job: "j", service: null });
-    expect(serviceOf(cluster, "j")).toMatchObject({ message: "stopped", partition: "at-most-one" });
+  it("goes by what the task runs under, not by what its service asks for since", () => {
+    const leased = lostOne("at-most-one");
+    leased.put("j", serviceSpec("s"));
+    expect(serviceOf(leased, "j")?.message).not.toContain("may still run");
+    const unleased = lostOne("at-least-one");
+    unleased.put("j", serviceSpec("s", { partition: "at-most-one" }));
+    expect(serviceOf(unleased, "j")).toMatchObject({
+      message: expect.stringMatching(/may still run where the node is down: .* on a$/u),
+      partition: "at-most-one",
+    });
   });
 
   it("lists are by name", () => {

@@ -83,7 +83,7 @@ test("the manager is killed: others take over, lost tasks run elsewhere, and not
     "tasks were lost",
   );
   const unread = await survivor.orch("logs", lost.id);
-  expect(unread).toMatchObject({ code: 1, stdout: "" });
+  expect(unread).toMatchObject({ code: 69, stdout: "" });
   expect(unread.stderr).toContain(
     `node ${killed.name} is down, and the output of ${lost.id} is there`,
   );
